@@ -1,0 +1,16 @@
+//! Cells: prepared Linux sandboxes in which programs run and are observed.
+//!
+//! This is the only crate that spawns processes or makes kernel calls. A [`Cell`] is a set of namespaces whose pid 1 is a
+//! tiny static program (the *zygote*, crate `reenact-zygote`); it runs one invocation after another and reports facts.
+//! The crate knows cases and observations, but not what a task, a suite or a verdict is.
+
+pub mod cell;
+pub mod doctor;
+pub mod error;
+pub mod host;
+pub mod pool;
+pub mod spec;
+
+pub use cell::{Cell, ExportLimits, ExportReport, Invocation};
+pub use error::SandboxError;
+pub use spec::{CellSpec, Isolation, Mount, Perturbation, RootBase, Rootfs, Scratch, Setting};
