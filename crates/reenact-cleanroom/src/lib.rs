@@ -1,1 +1,19 @@
-//! Placeholder.
+//! Agents and run directories. For now the baseline agents of `reenact run`: programs of ours that make a submission
+//! without a language model, so that a suite has a floor (`null`, `help`), a middle (`memorizer`) and a ceiling
+//! (`reference`).
+//!
+//! An agent's world is the public part of a task and the reference as a black box. Suites are out of reach here: nothing
+//! in this crate opens `suite/`, and probes come from the caller as invocations without expectations.
+
+mod agents;
+mod baseline;
+pub mod ctable;
+mod error;
+pub mod probe;
+pub mod rundir;
+pub mod tree;
+
+pub use baseline::{Baseline, RunOptions, run_baseline};
+pub use error::CleanroomError;
+pub use probe::ProbeRecord;
+pub use rundir::RunDir;

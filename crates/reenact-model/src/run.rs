@@ -245,9 +245,26 @@ pub struct CaseResult {
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum JournalRecord {
     /// Grading of a task began against this build; earlier verdicts of the task with another key no longer count.
-    Started { task: String, suite: Digest, submission: Digest, executable: Digest },
+    Started {
+        task: String,
+        /// Digest of `task.toml`, which sets the limits.
+        task_digest: Digest,
+        suite: Digest,
+        submission: Digest,
+        executable: Digest,
+    },
     /// The build ended (successfully or not).
-    Built { task: String, submission: Digest, build: BuildResult },
+    Built {
+        task: String,
+        submission: Digest,
+        build: BuildResult,
+        /// Isolation layers in force, by name.
+        #[serde(default)]
+        isolation: BTreeMap<String, String>,
+        /// What a reader of the result should know about the submission and its build.
+        #[serde(default)]
+        notes: Vec<String>,
+    },
     /// A case was judged, once.
     Judged { task: String, case: CaseResult },
     /// The task's results were written.

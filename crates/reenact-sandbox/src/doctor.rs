@@ -36,5 +36,5 @@ pub struct Report {
 
 /// Examines the host by really starting cells.
 pub fn examine() -> Report {
-    todo!()
+    Report { checks: Vec::new(), usable: false }
 }

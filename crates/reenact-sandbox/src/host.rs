@@ -2,8 +2,12 @@
 
 use crate::error::SandboxError;
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// A command on the host, outside any sandbox. Only for trusted tools; never for a reference or a candidate.
 #[derive(Clone, Debug)]
@@ -59,18 +63,88 @@ impl HostCommand {
         }
     }
 
+    fn tool_error(&self, what: impl std::fmt::Display) -> SandboxError {
+        SandboxError::Tool { program: self.program.clone(), what: what.to_string() }
+    }
+
     /// Runs it to its end, capturing both streams.
     ///
     /// # Errors
     /// [`SandboxError::Tool`] if it cannot be started.
     pub fn run(&self) -> Result<HostOutput, SandboxError> {
-        todo!()
+        let mut child = self.command().spawn().map_err(|e| self.tool_error(format!("cannot be started: {e}")))?;
+        let group = -i32::try_from(child.id()).map_err(|e| self.tool_error(e))?;
+        let (mut out, mut err, input) = (child.stdout.take(), child.stderr.take(), child.stdin.take());
+        let data = self.stdin.clone();
+        let (stdout, stderr, status) = std::thread::scope(|scope| {
+            let out = scope.spawn(move || read_all(out.as_mut()));
+            let err = scope.spawn(move || read_all(err.as_mut()));
+            scope.spawn(move || {
+                if let (Some(mut pipe), Some(data)) = (input, data) {
+                    // A tool that stops reading has its reasons, and its status tells them.
+                    let _fed = pipe.write_all(&data);
+                }
+            });
+            let deadline = Instant::now() + self.timeout;
+            let mut pause = Duration::from_micros(200);
+            let status = loop {
+                match child.try_wait() {
+                    Ok(Some(status)) => break Ok((Some(status), false)),
+                    Err(e) => break Err(self.tool_error(format!("cannot be waited for: {e}"))),
+                    Ok(None) if Instant::now() > deadline => {
+                        // SAFETY: the group is the child's own (process_group(0)) and the child is not reaped yet.
+                        unsafe { libc::kill(group, libc::SIGKILL) };
+                        break Ok((child.wait().ok(), true));
+                    }
+                    Ok(None) => {
+                        std::thread::sleep(pause);
+                        pause = (pause * 2).min(Duration::from_millis(20));
+                    }
+                }
+            };
+            (out.join().unwrap_or_default(), err.join().unwrap_or_default(), status)
+        });
+        let (status, timed_out) = status?;
+        Ok(HostOutput { code: status.and_then(|s| s.code()), timed_out, stdout, stderr })
     }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place where host tools are spawned")]
+    fn command(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args).envs(&self.env).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        for name in &self.env_remove {
+            command.env_remove(name);
+        }
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        command
+    }
+}
+
+fn read_all(pipe: Option<&mut impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(pipe) = pipe {
+        // What was read before an error is still worth showing.
+        let _read = pipe.read_to_end(&mut bytes);
+    }
+    bytes
 }
 
 /// Absolute path of `program` on the host's PATH, if it is there.
 pub fn find(program: &str) -> Option<PathBuf> {
-    std::env::var_os("PATH").and_then(|path| {
-        std::env::split_paths(&path).map(|d| d.join(program)).find(|p| p.is_file())
-    })
+    std::env::var_os("PATH").and_then(|path| std::env::split_paths(&path).map(|d| d.join(program)).find(|p| p.is_file()))
+}
+
+/// The host's Rust toolchain (`rustc --print sysroot`), if it has cargo in it. Asked once.
+pub fn rust_sysroot() -> Option<PathBuf> {
+    static SYSROOT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    SYSROOT
+        .get_or_init(|| {
+            let output = HostCommand::new("rustc", ["--print", "sysroot"]).run().ok().filter(HostOutput::ok)?;
+            let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+            path.join("bin/cargo").is_file().then_some(path)
+        })
+        .clone()
 }

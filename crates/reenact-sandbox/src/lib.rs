@@ -5,11 +5,21 @@
 //! The crate knows cases and observations, but not what a task, a suite or a verdict is.
 
 pub mod cell;
+pub mod cgroup;
 pub mod doctor;
 pub mod error;
+pub mod filter;
 pub mod host;
+mod image;
+mod observe;
+mod plan;
 pub mod pool;
+mod rootfs;
 pub mod spec;
+mod start;
+mod tree;
+mod tty;
+mod wire;
 
 pub use cell::{Cell, ExportLimits, ExportReport, Invocation};
 pub use error::SandboxError;

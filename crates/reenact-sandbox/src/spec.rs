@@ -8,7 +8,7 @@ pub const WORKSPACE: &str = "/workspace";
 /// The program under test, in the cell.
 pub const PROGRAM: &str = "/workspace/executable";
 /// Default working directory of a case. Fresh and empty for each case, like HOME and /tmp.
-pub const DEFAULT_CWD: &str = "/home/user/work";
+pub const DEFAULT_CWD: &str = "/work";
 /// HOME of every program.
 pub const HOME: &str = "/home/user";
 
