@@ -50,7 +50,7 @@ pub fn to_hex(bytes: &[u8]) -> String {
 /// Bytes of an even-length lower- or upper-case hex text; `None` if it is anything else.
 pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let nibble = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());

@@ -4,7 +4,9 @@ use crate::error::SandboxError;
 use crate::spec::{CellSpec, Perturbation};
 use crate::start::{Running, end, start};
 use crate::{observe, tree, tty};
-use reenact_model::{BlobSource, Case, CaseObservation, Ended, FileSpec, Limits, Observation, Step};
+use reenact_model::{
+    BlobSource, Case, CaseObservation, Ended, FileSpec, Limits, Observation, Step,
+};
 use reenact_zygote::proto::{Ran, Sink, flag, kind, op, re};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -109,7 +111,8 @@ impl Cell {
         for (i, step) in case.steps.iter().enumerate() {
             let last = i + 1 == case.steps.len();
             let observation = self.run_step(program, case, step, blobs, perturb, last)?;
-            let stop = observation.ended.is_limit() || matches!(observation.ended, Ended::ExecFailed { .. });
+            let stop = observation.ended.is_limit()
+                || matches!(observation.ended, Ended::ExecFailed { .. });
             seen.steps.push(observation);
             if stop && !last {
                 request_listing(&mut self.running, &self.spec);
@@ -139,7 +142,8 @@ impl Cell {
         last: bool,
     ) -> Result<Observation, SandboxError> {
         let stdin = step.stdin.as_ref().map(|c| c.bytes(blobs)).transpose()?;
-        let mut env: BTreeMap<&str, &str> = self.base_env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let mut env: BTreeMap<&str, &str> =
+            self.base_env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         if step.tty.is_some() {
             env.insert("TERM", "xterm-256color");
         }
@@ -191,7 +195,12 @@ impl Cell {
         let run = RunSpec {
             program: &invocation.program,
             args: &invocation.args,
-            env: self.base_env.iter().chain(&invocation.env).map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+            env: self
+                .base_env
+                .iter()
+                .chain(&invocation.env)
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .collect(),
             stdin: invocation.stdin.as_deref(),
             cwd: invocation.cwd.as_deref().unwrap_or(&self.spec.cwd),
             limits,
@@ -239,18 +248,30 @@ impl Cell {
     ///
     /// # Errors
     /// As [`Cell::run_case`]; [`SandboxError::Spec`] when a cap is passed.
-    pub fn export_tree(&mut self, from: &str, to: &Path, limits: ExportLimits) -> Result<ExportReport, SandboxError> {
+    pub fn export_tree(
+        &mut self,
+        from: &str,
+        to: &Path,
+        limits: ExportLimits,
+    ) -> Result<ExportReport, SandboxError> {
         tree::request_listing(&mut self.running.wire, from, limits.bytes, limits.entries, false);
         self.running.wire.frame(op::SYNC);
         self.running.wire.flush()?;
         self.running.wire.set_timeout(GRACE)?;
-        let report = tree::receive_tree(&mut self.running.wire, to)?;
-        self.expect_synced()?;
-        Ok(report)
+        let report = tree::receive_tree(&mut self.running.wire, to);
+        if !matches!(report, Err(SandboxError::Lost(_))) {
+            // The cell itself is well, whatever became of the copy.
+            self.expect_synced()?;
+        }
+        report
     }
 
     /// Places a case's files in the workspace's cwd, parents first.
-    fn place(&mut self, files: &BTreeMap<String, FileSpec>, blobs: &dyn BlobSource) -> Result<(), SandboxError> {
+    fn place(
+        &mut self,
+        files: &BTreeMap<String, FileSpec>,
+        blobs: &dyn BlobSource,
+    ) -> Result<(), SandboxError> {
         let mut made = std::collections::BTreeSet::new();
         for (path, spec) in files {
             for (at, _) in path.match_indices('/') {
@@ -278,7 +299,12 @@ impl Cell {
         self.put(kind::SYMLINK, 0, path, &with_nul)
     }
 
-    pub(crate) fn put_file(&mut self, mode: u32, path: &str, bytes: &[u8]) -> Result<(), SandboxError> {
+    pub(crate) fn put_file(
+        &mut self,
+        mode: u32,
+        path: &str,
+        bytes: &[u8],
+    ) -> Result<(), SandboxError> {
         let first = &bytes[..bytes.len().min(PIECE)];
         self.put(kind::FILE, mode, path, first)?;
         for piece in bytes[first.len()..].chunks(PIECE) {
@@ -288,7 +314,13 @@ impl Cell {
     }
 
     /// Queues one PUT; sends what waits when it gets long (the zygote answers only failures, so it never blocks on us).
-    pub(crate) fn put(&mut self, what: u8, mode: u32, path: &str, data: &[u8]) -> Result<(), SandboxError> {
+    pub(crate) fn put(
+        &mut self,
+        what: u8,
+        mode: u32,
+        path: &str,
+        data: &[u8],
+    ) -> Result<(), SandboxError> {
         let mut frame = self.running.wire.frame(op::PUT);
         frame.u8(what);
         frame.u32(mode);
@@ -341,7 +373,11 @@ pub(crate) fn request(running: &mut Running, run: &RunSpec<'_>) {
     let mut f = running.wire.frame(op::RUN);
     f.u32(run.flags | if run.stdin.is_some() { flag::STDIN } else { 0 });
     f.u64(run.limits.wall_ms.unwrap_or(10_000));
-    f.u32(u32::try_from(run.limits.cpu_ms.unwrap_or(10_000).div_ceil(1000)).unwrap_or(u32::MAX - 1).max(1));
+    f.u32(
+        u32::try_from(run.limits.cpu_ms.unwrap_or(10_000).div_ceil(1000))
+            .unwrap_or(u32::MAX - 1)
+            .max(1),
+    );
     f.u64(run.limits.output_bytes.unwrap_or(1 << 20));
     f.u64(poll);
     f.u32(run.skip_pids);

@@ -57,7 +57,9 @@ impl System {
             let right: Vec<&str> = right.split(' ').collect();
             let fits = match controller {
                 None => right.first() == Some(&"cgroup2"),
-                Some(c) => right.first() == Some(&"cgroup") && right.get(2)?.split(',').any(|x| x == c),
+                Some(c) => {
+                    right.first() == Some(&"cgroup") && right.get(2)?.split(',').any(|x| x == c)
+                }
             };
             fits.then_some((*left.get(4)?, *left.get(3)?))
         })?;
@@ -75,7 +77,9 @@ impl System {
             }
             return Ok(Hierarchy::V1 { memory, pids });
         }
-        let own = self.own(None).ok_or("no control groups with the memory and pids controllers are mounted")?;
+        let own = self
+            .own(None)
+            .ok_or("no control groups with the memory and pids controllers are mounted")?;
         prepare_v2(&own)
     }
 }
@@ -93,7 +97,11 @@ fn prepare_v2(own: &Path) -> Result<Hierarchy, String> {
     let controllers = std::fs::read_to_string(own.join("cgroup.controllers"))
         .map_err(|e| format!("{}: {e}", own.join("cgroup.controllers").display()))?;
     if !["memory", "pids"].iter().all(|c| controllers.split_whitespace().any(|x| x == *c)) {
-        return Err(format!("{} lacks the memory or pids controller (it has: {})", own.display(), controllers.trim()));
+        return Err(format!(
+            "{} lacks the memory or pids controller (it has: {})",
+            own.display(),
+            controllers.trim()
+        ));
     }
     if !writable(own) {
         return Err(format!("{} is not writable (not delegated to this user)", own.display()));
@@ -107,7 +115,8 @@ fn prepare_v2(own: &Path) -> Result<Hierarchy, String> {
         std::fs::create_dir_all(&leaf).map_err(|e| format!("{}: {e}", leaf.display()))?;
         let procs = std::fs::read_to_string(own.join("cgroup.procs")).unwrap_or_default();
         for pid in procs.lines() {
-            std::fs::write(leaf.join("cgroup.procs"), pid).map_err(|e| format!("cannot move {pid} to {}: {e}", leaf.display()))?;
+            std::fs::write(leaf.join("cgroup.procs"), pid)
+                .map_err(|e| format!("cannot move {pid} to {}: {e}", leaf.display()))?;
         }
         std::fs::write(own.join("cgroup.subtree_control"), "+memory +pids")
             .map_err(|e| format!("cannot enable controllers in {}: {e}", own.display()))?;
@@ -122,40 +131,55 @@ impl WorkerCgroup {
     ///
     /// # Errors
     /// [`SandboxError::Host`] naming the file that could not be written.
-    pub fn create(hierarchy: &Hierarchy, memory_bytes: u64, processes: u32) -> Result<Self, SandboxError> {
-        let name = format!("reenact-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    pub fn create(
+        hierarchy: &Hierarchy,
+        memory_bytes: u64,
+        processes: u32,
+    ) -> Result<Self, SandboxError> {
+        let name =
+            format!("reenact-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let max = (processes + OURS).to_string();
         let bytes = memory_bytes.to_string();
-        let (dirs, kind, oom, files): (Vec<PathBuf>, _, _, Vec<(usize, &str, &str)>) = match hierarchy {
-            Hierarchy::V2(parent) => (
-                vec![parent.join(&name)],
-                "cgroup-v2",
-                "memory.events",
-                vec![(0, "memory.max", &bytes), (0, "memory.swap.max", "0"), (0, "pids.max", &max)],
-            ),
-            Hierarchy::V1 { memory, pids } => (
-                vec![memory.join(&name), pids.join(&name)],
-                "cgroup-v1",
-                "memory.oom_control",
-                vec![(0, "memory.limit_in_bytes", &bytes), (0, "memory.memsw.limit_in_bytes", &bytes), (1, "pids.max", &max)],
-            ),
-        };
+        let (dirs, kind, oom, files): (Vec<PathBuf>, _, _, Vec<(usize, &str, &str)>) =
+            match hierarchy {
+                Hierarchy::V2(parent) => (
+                    vec![parent.join(&name)],
+                    "cgroup-v2",
+                    "memory.events",
+                    vec![
+                        (0, "memory.max", &bytes),
+                        (0, "memory.swap.max", "0"),
+                        (0, "pids.max", &max),
+                    ],
+                ),
+                Hierarchy::V1 { memory, pids } => (
+                    vec![memory.join(&name), pids.join(&name)],
+                    "cgroup-v1",
+                    "memory.oom_control",
+                    vec![
+                        (0, "memory.limit_in_bytes", &bytes),
+                        (0, "memory.memsw.limit_in_bytes", &bytes),
+                        (1, "pids.max", &max),
+                    ],
+                ),
+            };
         sweep(hierarchy);
         for dir in &dirs {
-            std::fs::create_dir(dir).map_err(|e| SandboxError::host(format!("cannot create {}", dir.display()), e))?;
+            std::fs::create_dir(dir)
+                .map_err(|e| SandboxError::host(format!("cannot create {}", dir.display()), e))?;
         }
         for (at, file, value) in files {
             let path = dirs[at].join(file);
             // Swap accounting is often compiled out or switched off; without swap there is nothing to limit.
-            if file.contains("swap") || file.contains("memsw") {
-                if !path.exists() {
-                    continue;
-                }
+            if (file.contains("swap") || file.contains("memsw")) && !path.exists() {
+                continue;
             }
-            std::fs::write(&path, value).map_err(|e| SandboxError::host(format!("cannot write {}", path.display()), e))?;
+            std::fs::write(&path, value)
+                .map_err(|e| SandboxError::host(format!("cannot write {}", path.display()), e))?;
         }
         let path = dirs[0].join(oom);
-        let oom = File::open(&path).map_err(|e| SandboxError::host(format!("cannot open {}", path.display()), e))?;
+        let oom = File::open(&path)
+            .map_err(|e| SandboxError::host(format!("cannot open {}", path.display()), e))?;
         Ok(Self { dirs, kind, oom })
     }
 
@@ -210,7 +234,9 @@ fn sweep(hierarchy: &Hierarchy) {
     };
     for entry in parents.into_iter().flat_map(std::fs::read_dir).flatten().flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|n| n.strip_prefix("reenact-")?.split('-').next()?.parse::<u32>().ok());
+        let owner = name
+            .to_str()
+            .and_then(|n| n.strip_prefix("reenact-")?.split('-').next()?.parse::<u32>().ok());
         if let Some(pid) = owner
             && !Path::new(&format!("/proc/{pid}")).exists()
         {
@@ -238,7 +264,10 @@ mod tests {
             ),
             self_cgroup: "8:pids:/a\n4:memory:/a\n0::/x\n".to_owned(),
         };
-        assert_eq!(system.hierarchy(), Ok(Hierarchy::V1 { memory: mem.join("a"), pids: pids.join("a") }));
+        assert_eq!(
+            system.hierarchy(),
+            Ok(Hierarchy::V1 { memory: mem.join("a"), pids: pids.join("a") })
+        );
     }
 
     #[test]
@@ -255,7 +284,10 @@ mod tests {
         };
         assert_eq!(system.hierarchy(), Ok(Hierarchy::V2(own.clone())));
         assert_eq!(std::fs::read_to_string(own.join("reenact-self/cgroup.procs")).unwrap(), "77");
-        assert_eq!(std::fs::read_to_string(own.join("cgroup.subtree_control")).unwrap(), "+memory +pids");
+        assert_eq!(
+            std::fs::read_to_string(own.join("cgroup.subtree_control")).unwrap(),
+            "+memory +pids"
+        );
     }
 
     #[test]

@@ -243,7 +243,10 @@ mod tests {
         assert_eq!(eval(libc::SYS_prlimit64, [1, 0, 0, 0, 0, 0]), eperm);
         assert_eq!(eval(libc::SYS_ioctl, [0, libc::TIOCSTI, 0, 0, 0, 0]), eperm);
         assert_eq!(eval(libc::SYS_ioctl, [0, libc::TIOCGWINSZ, 0, 0, 0, 0]), RET_ALLOW);
-        assert_eq!(eval(libc::SYS_socket, [libc::AF_VSOCK as u64, 0, 0, 0, 0, 0]) & 0xffff, libc::EAFNOSUPPORT as u32);
+        assert_eq!(
+            eval(libc::SYS_socket, [libc::AF_VSOCK as u64, 0, 0, 0, 0, 0]) & 0xffff,
+            libc::EAFNOSUPPORT as u32
+        );
         assert_eq!(eval(libc::SYS_socket, [libc::AF_UNIX as u64, 0, 0, 0, 0, 0]), RET_ALLOW);
         assert_eq!(evaluate(&p, libc::SYS_read, 0x4000_0003, [0; 6]), RET_KILL_PROCESS);
         assert_eq!(eval(i64::from(X32_BIT), [0; 6]) & 0xffff, libc::ENOSYS as u32);

@@ -72,9 +72,13 @@ impl HostCommand {
     /// # Errors
     /// [`SandboxError::Tool`] if it cannot be started.
     pub fn run(&self) -> Result<HostOutput, SandboxError> {
-        let mut child = self.command().spawn().map_err(|e| self.tool_error(format!("cannot be started: {e}")))?;
+        let mut child = self
+            .command()
+            .spawn()
+            .map_err(|e| self.tool_error(format!("cannot be started: {e}")))?;
         let group = -i32::try_from(child.id()).map_err(|e| self.tool_error(e))?;
-        let (mut out, mut err, input) = (child.stdout.take(), child.stderr.take(), child.stdin.take());
+        let (mut out, mut err, input) =
+            (child.stdout.take(), child.stderr.take(), child.stdin.take());
         let data = self.stdin.clone();
         let (stdout, stderr, status) = std::thread::scope(|scope| {
             let out = scope.spawn(move || read_all(out.as_mut()));
@@ -111,7 +115,12 @@ impl HostCommand {
     #[expect(clippy::disallowed_methods, reason = "the one place where host tools are spawned")]
     fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.program);
-        command.args(&self.args).envs(&self.env).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command
+            .args(&self.args)
+            .envs(&self.env)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
         command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         for name in &self.env_remove {
             command.env_remove(name);
@@ -134,7 +143,9 @@ fn read_all(pipe: Option<&mut impl Read>) -> Vec<u8> {
 
 /// Absolute path of `program` on the host's PATH, if it is there.
 pub fn find(program: &str) -> Option<PathBuf> {
-    std::env::var_os("PATH").and_then(|path| std::env::split_paths(&path).map(|d| d.join(program)).find(|p| p.is_file()))
+    std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|d| d.join(program)).find(|p| p.is_file())
+    })
 }
 
 /// The host's Rust toolchain (`rustc --print sysroot`), if it has cargo in it. Asked once.
@@ -142,7 +153,10 @@ pub fn rust_sysroot() -> Option<PathBuf> {
     static SYSROOT: OnceLock<Option<PathBuf>> = OnceLock::new();
     SYSROOT
         .get_or_init(|| {
-            let output = HostCommand::new("rustc", ["--print", "sysroot"]).run().ok().filter(HostOutput::ok)?;
+            let output = HostCommand::new("rustc", ["--print", "sysroot"])
+                .run()
+                .ok()
+                .filter(HostOutput::ok)?;
             let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
             path.join("bin/cargo").is_file().then_some(path)
         })

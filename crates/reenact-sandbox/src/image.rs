@@ -16,7 +16,8 @@ static ZYGOTE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote"));
 pub fn zygote_path() -> Result<PathBuf, SandboxError> {
     static FILE: OnceLock<File> = OnceLock::new();
     if FILE.get().is_none() {
-        let file = make().map_err(|e| SandboxError::host("cannot make the zygote's memory file", e))?;
+        let file =
+            make().map_err(|e| SandboxError::host("cannot make the zygote's memory file", e))?;
         // A second thread may have been first; either file will do.
         let _raced = FILE.set(file);
     }

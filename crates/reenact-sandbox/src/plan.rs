@@ -50,7 +50,15 @@ impl Plan {
         s.u32(mode);
     }
 
-    pub fn mount(&mut self, what: &str, source: &Path, target: &str, fstype: &str, flags: libc::c_ulong, data: &str) {
+    pub fn mount(
+        &mut self,
+        what: &str,
+        source: &Path,
+        target: &str,
+        fstype: &str,
+        flags: libc::c_ulong,
+        data: &str,
+    ) {
         let mut s = self.step(format!("mount {what}"), step::MOUNT);
         s.cstr(source.as_os_str().as_encoded_bytes());
         s.cstr(target.as_bytes());
@@ -114,7 +122,14 @@ impl Plan {
     }
 
     /// `place` is where each fresh tmpfs is mounted for a moment; `roots` are (name, mode, target).
-    pub fn workspace(&mut self, uid: u32, gid: u32, place: &str, options: &str, roots: [(&str, u32, &str); 4]) {
+    pub fn workspace(
+        &mut self,
+        uid: u32,
+        gid: u32,
+        place: &str,
+        options: &str,
+        roots: [(&str, u32, &str); 4],
+    ) {
         let mut s = self.step("mount the workspace", step::WORKSPACE);
         s.u32(uid);
         s.u32(gid);

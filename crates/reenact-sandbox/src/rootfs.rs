@@ -28,7 +28,8 @@ const HOST_ETC: &[&str] = &[
     "xattr.conf",
 ];
 /// Directories of every root that are the cell's own.
-const OWN: &[&str] = &["dev", "proc", "tmp", "run", "workspace", "work", "home", "sys", "root", "var", "etc"];
+const OWN: &[&str] =
+    &["dev", "proc", "tmp", "run", "workspace", "work", "home", "sys", "root", "var", "etc"];
 const BIND: libc::c_ulong = libc::MS_BIND | libc::MS_REC;
 const READ_ONLY: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV;
 
@@ -41,8 +42,20 @@ struct Builder<'a> {
 
 /// Adds the steps that build the root under `stage` (an empty directory that every step sees). Mounts the devices and
 /// `/proc`, but not the workspace.
-pub fn build(plan: &mut Plan, stage: &str, spec: &CellSpec, ids: (u32, u32)) -> Result<(), SandboxError> {
-    plan.mount("the root skeleton", Path::new("tmpfs"), stage, "tmpfs", libc::MS_NOSUID, "mode=755,size=8m,nr_inodes=32k");
+pub fn build(
+    plan: &mut Plan,
+    stage: &str,
+    spec: &CellSpec,
+    ids: (u32, u32),
+) -> Result<(), SandboxError> {
+    plan.mount(
+        "the root skeleton",
+        Path::new("tmpfs"),
+        stage,
+        "tmpfs",
+        libc::MS_NOSUID,
+        "mode=755,size=8m,nr_inodes=32k",
+    );
     let mut b = Builder { plan, stage, spec, made: BTreeSet::new() };
     b.tops()?;
     b.etc()?;
@@ -52,7 +65,14 @@ pub fn build(plan: &mut Plan, stage: &str, spec: &CellSpec, ids: (u32, u32)) -> 
     b.toolchain()?;
     b.mounts()?;
     b.scratch(ids);
-    b.plan.mount("proc", Path::new("proc"), &b.at("proc"), "proc", libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC, "");
+    b.plan.mount(
+        "proc",
+        Path::new("proc"),
+        &b.at("proc"),
+        "proc",
+        libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
+        "",
+    );
     Ok(())
 }
 
@@ -87,8 +107,10 @@ impl Builder<'_> {
 
     /// Binds a file or directory at a path that does not exist in the skeleton yet.
     fn bind_new(&mut self, source: &Path, target: &str) -> Result<(), SandboxError> {
-        let meta = std::fs::metadata(source)
-            .map_err(|e| SandboxError::Spec { path: source.to_path_buf(), what: format!("cannot be mounted in a cell: {e}") })?;
+        let meta = std::fs::metadata(source).map_err(|e| SandboxError::Spec {
+            path: source.to_path_buf(),
+            what: format!("cannot be mounted in a cell: {e}"),
+        })?;
         if meta.is_dir() {
             self.dir(target);
         } else {
@@ -103,12 +125,16 @@ impl Builder<'_> {
     /// The base's top-level directories, with the layers over them.
     fn tops(&mut self) -> Result<(), SandboxError> {
         let (base, names) = match &self.spec.rootfs.base {
-            RootBase::Host => (PathBuf::from("/"), HOST_TOP.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()),
+            RootBase::Host => {
+                (PathBuf::from("/"), HOST_TOP.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())
+            }
             RootBase::Dir(dir) => {
-                let dir = dir
-                    .canonicalize()
-                    .map_err(|e| SandboxError::Spec { path: dir.clone(), what: format!("root filesystem: {e}") })?;
-                let mut names: Vec<String> = list(&dir)?.into_iter().filter(|n| !OWN.contains(&n.as_str())).collect();
+                let dir = dir.canonicalize().map_err(|e| SandboxError::Spec {
+                    path: dir.clone(),
+                    what: format!("root filesystem: {e}"),
+                })?;
+                let mut names: Vec<String> =
+                    list(&dir)?.into_iter().filter(|n| !OWN.contains(&n.as_str())).collect();
                 names.sort();
                 (dir, names)
             }
@@ -119,7 +145,8 @@ impl Builder<'_> {
             let Ok(meta) = source.symlink_metadata() else { continue };
             seen.insert(name.clone());
             if meta.is_symlink() {
-                let target = std::fs::read_link(&source).map_err(|e| SandboxError::host(source.display().to_string(), e))?;
+                let target = std::fs::read_link(&source)
+                    .map_err(|e| SandboxError::host(source.display().to_string(), e))?;
                 let full = self.at(&name);
                 self.plan.symlink(target.as_os_str().as_bytes(), &full);
             } else if meta.is_dir() {
@@ -158,25 +185,53 @@ impl Builder<'_> {
             return;
         }
         // ':' separates and '\' escapes in lowerdir (Documentation/filesystems/overlayfs.rst).
-        let escaped: Vec<String> =
-            lower.iter().map(|p| p.display().to_string().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")).collect();
+        let escaped: Vec<String> = lower
+            .iter()
+            .map(|p| {
+                p.display()
+                    .to_string()
+                    .replace('\\', "\\\\")
+                    .replace(':', "\\:")
+                    .replace(',', "\\,")
+            })
+            .collect();
         let full = self.at(name);
         let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV;
         let options = format!("lowerdir={}", escaped.join(":"));
-        self.plan.mount(&format!("/{name} (overlay)"), Path::new("overlay"), &full, "overlay", flags, &options);
+        self.plan.mount(
+            &format!("/{name} (overlay)"),
+            Path::new("overlay"),
+            &full,
+            "overlay",
+            flags,
+            &options,
+        );
     }
 
     fn etc(&mut self) -> Result<(), SandboxError> {
         self.dir("etc");
         let (base, names) = match &self.spec.rootfs.base {
-            RootBase::Host => (PathBuf::from("/etc"), HOST_ETC.iter().map(|s| (*s).to_owned()).collect()),
+            RootBase::Host => {
+                (PathBuf::from("/etc"), HOST_ETC.iter().map(|s| (*s).to_owned()).collect())
+            }
             RootBase::Dir(dir) => {
                 let etc = dir.join("etc");
                 let names = if etc.is_dir() { list(&etc)? } else { Vec::new() };
                 (etc, names)
             }
         };
-        let own = ["passwd", "group", "hosts", "hostname", "nsswitch.conf", "shadow", "gshadow", "mtab", "resolv.conf", "localtime"];
+        let own = [
+            "passwd",
+            "group",
+            "hosts",
+            "hostname",
+            "nsswitch.conf",
+            "shadow",
+            "gshadow",
+            "mtab",
+            "resolv.conf",
+            "localtime",
+        ];
         let mut done: BTreeSet<String> = own.iter().map(|s| (*s).to_owned()).collect();
         let mut sources: Vec<PathBuf> = self.layers_with("etc");
         sources.push(base);
@@ -191,7 +246,8 @@ impl Builder<'_> {
                     continue;
                 }
                 if meta.is_symlink() {
-                    let target = std::fs::read_link(&path).map_err(|e| SandboxError::host(path.display().to_string(), e))?;
+                    let target = std::fs::read_link(&path)
+                        .map_err(|e| SandboxError::host(path.display().to_string(), e))?;
                     let full = self.at(&format!("etc/{name}"));
                     self.plan.symlink(target.as_os_str().as_bytes(), &full);
                 } else if meta.is_dir() || meta.is_file() {
@@ -200,7 +256,10 @@ impl Builder<'_> {
             }
         }
         for (name, text) in [
-            ("passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+            (
+                "passwd",
+                "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+            ),
             ("group", "root:x:0:\ntty:x:5:\nuser:x:1000:\nnogroup:x:65534:\n"),
             ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
             ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
@@ -215,7 +274,17 @@ impl Builder<'_> {
     }
 
     fn skeleton(&mut self, ids: (u32, u32)) {
-        for path in ["proc", "sys", "run/w", "var", "tmp", "home/user", "root", WORKSPACE, &self.spec.cwd.clone()] {
+        for path in [
+            "proc",
+            "sys",
+            "run/w",
+            "var",
+            "tmp",
+            "home/user",
+            "root",
+            WORKSPACE,
+            &self.spec.cwd.clone(),
+        ] {
             self.dir(path);
         }
         let home = self.at(HOME);
@@ -230,11 +299,22 @@ impl Builder<'_> {
             let target = format!("dev/{name}");
             let full = self.at(&target);
             self.plan.mkfile(&full, 0o666);
-            self.plan.mount(&format!("/{target}"), &Path::new("/dev").join(name), &full, "", libc::MS_BIND, "");
+            self.plan.mount(
+                &format!("/{target}"),
+                &Path::new("/dev").join(name),
+                &full,
+                "",
+                libc::MS_BIND,
+                "",
+            );
         }
-        for (target, name) in
-            [("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin"), ("/proc/self/fd/1", "stdout"), ("/proc/self/fd/2", "stderr"), ("pts/ptmx", "ptmx")]
-        {
+        for (target, name) in [
+            ("/proc/self/fd", "fd"),
+            ("/proc/self/fd/0", "stdin"),
+            ("/proc/self/fd/1", "stdout"),
+            ("/proc/self/fd/2", "stderr"),
+            ("pts/ptmx", "ptmx"),
+        ] {
             let full = self.at(&format!("dev/{name}"));
             self.plan.symlink(target.as_bytes(), &full);
         }
@@ -242,7 +322,14 @@ impl Builder<'_> {
         self.dir("dev/pts");
         let pts = self.at("dev/pts");
         let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
-        self.plan.mount("devpts", Path::new("devpts"), &pts, "devpts", flags, "newinstance,ptmxmode=0666,mode=620");
+        self.plan.mount(
+            "devpts",
+            Path::new("devpts"),
+            &pts,
+            "devpts",
+            flags,
+            "newinstance,ptmxmode=0666,mode=620",
+        );
     }
 
     /// Covers each masked file that the base really has with an empty, unreadable one.
@@ -267,7 +354,14 @@ impl Builder<'_> {
             let top = path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
             if self.made.contains(&top) {
                 let full = self.at(&path);
-                self.plan.mount(&format!("a mask over {path}"), Path::new(&cover), &full, "", libc::MS_BIND, "");
+                self.plan.mount(
+                    &format!("a mask over {path}"),
+                    Path::new(&cover),
+                    &full,
+                    "",
+                    libc::MS_BIND,
+                    "",
+                );
             }
         }
     }
@@ -285,10 +379,10 @@ impl Builder<'_> {
 
     fn mounts(&mut self) -> Result<(), SandboxError> {
         for mount in &self.spec.mounts {
-            let source = mount
-                .source
-                .canonicalize()
-                .map_err(|e| SandboxError::Spec { path: mount.source.clone(), what: format!("cannot be mounted: {e}") })?;
+            let source = mount.source.canonicalize().map_err(|e| SandboxError::Spec {
+                path: mount.source.clone(),
+                what: format!("cannot be mounted: {e}"),
+            })?;
             self.bind_new(&source, &mount.target)?;
         }
         Ok(())
@@ -300,7 +394,14 @@ impl Builder<'_> {
             let full = self.at(&s.target);
             let options = format!("mode=755,size={},nr_inodes={}", s.size_bytes, s.inodes);
             let flags = libc::MS_NOSUID | libc::MS_NODEV;
-            self.plan.mount(&format!("scratch {}", s.target), Path::new("tmpfs"), &full, "tmpfs", flags, &options);
+            self.plan.mount(
+                &format!("scratch {}", s.target),
+                Path::new("tmpfs"),
+                &full,
+                "tmpfs",
+                flags,
+                &options,
+            );
             self.plan.chown(&full, ids.0, ids.1);
         }
     }

@@ -54,10 +54,21 @@ fn mode(spec: &CellSpec, cgroup: bool) -> Mode {
     // SAFETY: these calls cannot fail and have no arguments.
     let (euid, egid) = unsafe { (libc::geteuid(), libc::getegid()) };
     let root = euid == 0;
-    let own = || OUTER_BASE + (std::process::id().wrapping_mul(31) + NEXT_WORKER.fetch_add(1, Ordering::Relaxed)) % 4000;
+    let own = || {
+        OUTER_BASE
+            + (std::process::id().wrapping_mul(31) + NEXT_WORKER.fetch_add(1, Ordering::Relaxed))
+                % 4000
+    };
     if root && spec.isolation.force_userns {
         let uid = own();
-        return Mode { root: false, userns: true, euid: uid, egid: uid, switch_to: Some(uid), child_uid: USER };
+        return Mode {
+            root: false,
+            userns: true,
+            euid: uid,
+            egid: uid,
+            switch_to: Some(uid),
+            child_uid: USER,
+        };
     }
     // Without control groups the kernel counts processes by user, so each worker needs a user of its own.
     let child_uid = if root && !cgroup { own() } else { USER };
@@ -75,7 +86,8 @@ pub fn start(spec: &CellSpec) -> Result<Running, SandboxError> {
         .tempdir()
         .map_err(|e| SandboxError::host("cannot create a directory for the cell's root", e))?;
     let plan = make_plan(spec, &mode, cgroup.is_some(), stage.path())?;
-    let (ours, theirs) = UnixStream::pair().map_err(|e| SandboxError::host("cannot make a socket pair", e))?;
+    let (ours, theirs) =
+        UnixStream::pair().map_err(|e| SandboxError::host("cannot make a socket pair", e))?;
     let process = spawn_zygote(theirs, mode.switch_to)?;
     let mut running = Running {
         wire: Wire::new(ours),
@@ -102,9 +114,24 @@ fn check(spec: &CellSpec) -> Result<(), SandboxError> {
     let cwd = Path::new(&spec.cwd);
     let under = |p: &str| cwd.starts_with(p);
     let clean = cwd.components().all(|c| !matches!(c, std::path::Component::ParentDir));
-    let taken = ["/proc", "/dev", "/sys", "/usr", "/bin", "/lib", "/etc", "/workspace", HOME, "/tmp", "/run/w"];
+    let taken = [
+        "/proc",
+        "/dev",
+        "/sys",
+        "/usr",
+        "/bin",
+        "/lib",
+        "/etc",
+        "/workspace",
+        HOME,
+        "/tmp",
+        "/run/w",
+    ];
     if !cwd.is_absolute() || !clean || cwd == Path::new("/") || taken.iter().any(|p| under(p)) {
-        let what = format!("cannot be the working directory of cases; it must be absolute and not under {}", taken.join(", "));
+        let what = format!(
+            "cannot be the working directory of cases; it must be absolute and not under {}",
+            taken.join(", ")
+        );
         return Err(SandboxError::Spec { path: cwd.to_path_buf(), what });
     }
     Ok(())
@@ -116,8 +143,13 @@ fn worker_cgroup(spec: &CellSpec) -> Result<Option<WorkerCgroup>, SandboxError> 
     }
     let found = System::read().map_err(|e| e.to_string()).and_then(|s| s.hierarchy());
     match found {
-        Ok(hierarchy) => WorkerCgroup::create(&hierarchy, spec.limits.memory_bytes, spec.limits.processes).map(Some),
-        Err(why) if spec.isolation.cgroup == Setting::Require => Err(SandboxError::Layer { layer: "cgroup", why }),
+        Ok(hierarchy) => {
+            WorkerCgroup::create(&hierarchy, spec.limits.memory_bytes, spec.limits.processes)
+                .map(Some)
+        }
+        Err(why) if spec.isolation.cgroup == Setting::Require => {
+            Err(SandboxError::Layer { layer: "cgroup", why })
+        }
         Err(_) => Ok(None),
     }
 }
@@ -153,13 +185,21 @@ fn set_up(running: &mut Running, plan: &Plan) -> Result<(), SandboxError> {
         re::SETUP_OK => Ok(()),
         re::SETUP_FAILED => {
             let (index, errno) = (r.u32().unwrap_or(0), r.u32().unwrap_or(0));
-            Err(SandboxError::Setup { step: plan.name(index), error: std::io::Error::from_raw_os_error(errno as i32) })
+            Err(SandboxError::Setup {
+                step: plan.name(index),
+                error: std::io::Error::from_raw_os_error(errno as i32),
+            })
         }
         _ => Err(crate::wire::failed(&frame)),
     }
 }
 
-fn make_plan(spec: &CellSpec, mode: &Mode, cgroup: bool, stage: &Path) -> Result<Plan, SandboxError> {
+fn make_plan(
+    spec: &CellSpec,
+    mode: &Mode,
+    cgroup: bool,
+    stage: &Path,
+) -> Result<Plan, SandboxError> {
     let stage = stage.to_str().ok_or_else(|| SandboxError::Spec {
         path: stage.to_path_buf(),
         what: "the temporary directory's path is not UTF-8".to_owned(),
@@ -183,8 +223,14 @@ fn make_plan(spec: &CellSpec, mode: &Mode, cgroup: bool, stage: &Path) -> Result
     let ids = (mode.child_uid, if mode.userns { USER } else { mode.child_uid });
     rootfs::build(&mut plan, stage, spec, ids)?;
     plan.pivot(stage);
-    let options = format!("mode=711,size={},nr_inodes={}", spec.limits.disk_bytes, spec.limits.inodes);
-    let roots = [("w", 0o755, spec.cwd.as_str()), ("h", 0o755, HOME), ("t", 0o1777, "/tmp"), ("s", 0o1777, "/dev/shm")];
+    let options =
+        format!("mode=711,size={},nr_inodes={}", spec.limits.disk_bytes, spec.limits.inodes);
+    let roots = [
+        ("w", 0o755, spec.cwd.as_str()),
+        ("h", 0o755, HOME),
+        ("t", 0o1777, "/tmp"),
+        ("s", 0o1777, "/dev/shm"),
+    ];
     plan.workspace(ids.0, ids.1, "/run/w", &options, roots);
     plan.setattr("/", false, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV);
     plan.child(&child_plan(spec, mode, cgroup, ids));
@@ -222,7 +268,11 @@ fn child_plan(spec: &CellSpec, mode: &Mode, cgroup: bool, ids: (u32, u32)) -> Ch
 fn oom_mode(mode: &Mode) -> u8 {
     const CAP_SYS_RESOURCE: u32 = 24;
     let capable = std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
-        let caps = status.lines().find_map(|l| l.strip_prefix("CapEff:")).map(str::trim).unwrap_or_default();
+        let caps = status
+            .lines()
+            .find_map(|l| l.strip_prefix("CapEff:"))
+            .map(str::trim)
+            .unwrap_or_default();
         u64::from_str_radix(caps, 16).is_ok_and(|caps| caps & (1 << CAP_SYS_RESOURCE) != 0)
     });
     match (mode.root, capable) {
@@ -239,10 +289,25 @@ fn layers(spec: &CellSpec, mode: &Mode, cgroup: Option<&WorkerCgroup>) -> BTreeM
         crate::RootBase::Dir(_) => "directory".to_owned(),
     };
     [
-        ("namespaces", if mode.userns { "user, mount, pid, network, ipc, uts, cgroup" } else { "mount, pid, network, ipc, uts, cgroup" }.to_owned()),
+        (
+            "namespaces",
+            if mode.userns {
+                "user, mount, pid, network, ipc, uts, cgroup"
+            } else {
+                "mount, pid, network, ipc, uts, cgroup"
+            }
+            .to_owned(),
+        ),
         ("network", "none (empty namespace)".to_owned()),
         ("root", format!("{root}, read-only, pivot_root")),
-        ("uid", if mode.userns { "single-uid user namespace".to_owned() } else { "setresuid to an unprivileged user".to_owned() }),
+        (
+            "uid",
+            if mode.userns {
+                "single-uid user namespace".to_owned()
+            } else {
+                "setresuid to an unprivileged user".to_owned()
+            },
+        ),
         ("capabilities", "none".to_owned()),
         ("no_new_privs", "yes".to_owned()),
         ("seccomp", "filter".to_owned()),
@@ -258,5 +323,9 @@ fn random_u64() -> Result<u64, SandboxError> {
     let mut raw = [0u8; 8];
     // SAFETY: the buffer is valid for its length.
     let n = unsafe { libc::getrandom(raw.as_mut_ptr().cast(), raw.len(), 0) };
-    if n == 8 { Ok(u64::from_ne_bytes(raw)) } else { Err(SandboxError::host("getrandom", std::io::Error::last_os_error())) }
+    if n == 8 {
+        Ok(u64::from_ne_bytes(raw))
+    } else {
+        Err(SandboxError::host("getrandom", std::io::Error::last_os_error()))
+    }
 }

@@ -76,7 +76,11 @@ fn file_entry(wire: &mut Wire, head: &EntryHead<'_>) -> Result<EntryKind, Sandbo
             bytes.extend_from_slice(piece);
         }
     })?;
-    Ok(EntryKind::File { size: head.size, sha256: hasher.finish(), content: keep.then(|| Content::inline(&bytes)) })
+    Ok(EntryKind::File {
+        size: head.size,
+        sha256: hasher.finish(),
+        content: keep.then(|| Content::inline(&bytes)),
+    })
 }
 
 /// Receives a tree and writes it to the new directory `to`. Every entry's parent is a directory that we created here, so
@@ -92,7 +96,8 @@ pub fn receive_tree(wire: &mut Wire, to: &Path) -> Result<ExportReport, SandboxE
         match frame.op {
             re::LISTED => {
                 if Reader::new(&frame.payload).u8() != Some(0) && problem.is_none() {
-                    let what = "the tree is larger than its limits, or partly unreadable".to_owned();
+                    let what =
+                        "the tree is larger than its limits, or partly unreadable".to_owned();
                     problem = Some(SandboxError::Spec { path: to.to_path_buf(), what });
                 }
                 return problem.map_or(Ok(report), Err);
@@ -104,7 +109,8 @@ pub fn receive_tree(wire: &mut Wire, to: &Path) -> Result<ExportReport, SandboxE
                 if problem.is_none()
                     && let Err(e) = wrote
                 {
-                    problem = Some(SandboxError::host(format!("cannot write under {}", to.display()), e));
+                    problem =
+                        Some(SandboxError::host(format!("cannot write under {}", to.display()), e));
                 }
             }
             _ => return Err(failed(&frame)),
@@ -148,13 +154,20 @@ fn write_entry(
             }
             Ok(result)
         }
-        kind::DIR if wanted => {
-            Ok(fs::create_dir(&path).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode))))
+        kind::DIR if wanted => Ok(fs::create_dir(&path)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))),
+        kind::SYMLINK if wanted => {
+            Ok(std::os::unix::fs::symlink(OsStr::from_bytes(head.target), &path))
         }
-        kind::SYMLINK if wanted => Ok(std::os::unix::fs::symlink(OsStr::from_bytes(head.target), &path)),
         kind::FILE | kind::DIR | kind::SYMLINK => Ok(Ok(())),
         other => {
-            let what = if other == kind::FIFO { "fifo" } else if other == kind::SOCKET { "socket" } else { "device" };
+            let what = if other == kind::FIFO {
+                "fifo"
+            } else if other == kind::SOCKET {
+                "socket"
+            } else {
+                "device"
+            };
             report.skipped.push(format!("{}: {what}", shown()));
             Ok(Ok(()))
         }
@@ -169,13 +182,18 @@ pub fn import(cell: &mut Cell, from: &Path, target: &str) -> Result<(), SandboxE
             let path = path.display().to_string();
             move |e| SandboxError::host(path, e)
         };
-        let mut entries = fs::read_dir(&dir).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(fail(&dir))?;
+        let mut entries = fs::read_dir(&dir)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(fail(&dir))?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();
             let name = entry.file_name();
             let Some(name) = name.to_str() else {
-                return Err(SandboxError::Spec { path, what: "a file name that is not UTF-8 cannot go into a cell".to_owned() });
+                return Err(SandboxError::Spec {
+                    path,
+                    what: "a file name that is not UTF-8 cannot go into a cell".to_owned(),
+                });
             };
             let inside = format!("{place}/{name}");
             let meta = path.symlink_metadata().map_err(fail(&path))?;
@@ -189,7 +207,10 @@ pub fn import(cell: &mut Cell, from: &Path, target: &str) -> Result<(), SandboxE
                 let bytes = fs::read(&path).map_err(fail(&path))?;
                 cell.put_file(meta.permissions().mode() & 0o777, &inside, &bytes)?;
             } else {
-                return Err(SandboxError::Spec { path, what: "is neither a file, a directory nor a symlink".to_owned() });
+                return Err(SandboxError::Spec {
+                    path,
+                    what: "is neither a file, a directory nor a symlink".to_owned(),
+                });
             }
         }
     }

@@ -44,7 +44,11 @@ enum Next {
 }
 
 /// Runs one terminal step.
-pub fn run(running: &mut Running, run: &RunSpec<'_>, tty: &Tty) -> Result<Observation, SandboxError> {
+pub fn run(
+    running: &mut Running,
+    run: &RunSpec<'_>,
+    tty: &Tty,
+) -> Result<Observation, SandboxError> {
     running.wire.set_timeout(wall(&run.limits) + Duration::from_secs(60))?;
     let spec = RunSpec { flags: run.flags | flag::TTY, env: run.env.clone(), ..*run };
     request(running, &spec);
@@ -71,7 +75,9 @@ pub fn run(running: &mut Running, run: &RunSpec<'_>, tty: &Tty) -> Result<Observ
     let ran = decode(&frame)?;
     let mut ended = observe::ended(&ran, &run.limits);
     match stopped {
-        Some(Stop::Flood) => ended = Ended::OutputLimit { stream: Stream::Stdout, limit_bytes: driver.limit },
+        Some(Stop::Flood) => {
+            ended = Ended::OutputLimit { stream: Stream::Stdout, limit_bytes: driver.limit }
+        }
         Some(Stop::Script(waiting_for)) if matches!(ended, Ended::ScriptEnded { .. }) => {
             ended = Ended::ScriptEnded { waiting_for };
         }
@@ -161,8 +167,16 @@ impl Driver<'_> {
 
     /// Asks the zygote whether everything sleeps, once it has been quiet for long enough.
     fn ask(&mut self, tty: &Tty, at: usize) -> Result<(), SandboxError> {
-        let quiet = tty.keys.get(at).and_then(|k| k.wait_ms).map_or(QUIET, |ms| Duration::from_millis(u64::from(ms)));
-        if !self.asked && !self.hung_up && self.quiet_for() >= quiet && self.confirmed < CONFIRMATIONS {
+        let quiet = tty
+            .keys
+            .get(at)
+            .and_then(|k| k.wait_ms)
+            .map_or(QUIET, |ms| Duration::from_millis(u64::from(ms)));
+        if !self.asked
+            && !self.hung_up
+            && self.quiet_for() >= quiet
+            && self.confirmed < CONFIRMATIONS
+        {
             self.asked = true;
             self.send(op::TTY_POLL)?;
         }
@@ -202,7 +216,9 @@ impl Driver<'_> {
                 Ok(0) => break,
                 Ok(n) => {
                     self.parser.process(&chunk[..n]);
-                    let room = usize::try_from(self.limit).unwrap_or(usize::MAX).saturating_sub(self.output.len());
+                    let room = usize::try_from(self.limit)
+                        .unwrap_or(usize::MAX)
+                        .saturating_sub(self.output.len());
                     self.output.extend_from_slice(&chunk[..n.min(room)]);
                     self.output_len += n as u64;
                     self.quiet_since = Instant::now();
@@ -223,7 +239,8 @@ impl Driver<'_> {
 
     /// The text grid: one line a row, trailing blanks removed.
     fn screen(&self, tty: &Tty) -> String {
-        let rows: Vec<String> = self.parser.screen().rows(0, tty.cols).map(|r| r.trim_end().to_owned()).collect();
+        let rows: Vec<String> =
+            self.parser.screen().rows(0, tty.cols).map(|r| r.trim_end().to_owned()).collect();
         rows.join("\n")
     }
 }
@@ -231,7 +248,10 @@ impl Driver<'_> {
 fn set_nonblocking(fd: &OwnedFd) -> Result<(), SandboxError> {
     // SAFETY: plain numbers on a descriptor that we own.
     if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } < 0 {
-        return Err(SandboxError::host("cannot set the terminal to non-blocking", std::io::Error::last_os_error()));
+        return Err(SandboxError::host(
+            "cannot set the terminal to non-blocking",
+            std::io::Error::last_os_error(),
+        ));
     }
     Ok(())
 }

@@ -46,7 +46,12 @@ fn lost(what: &str, error: &std::io::Error) -> SandboxError {
 
 impl Wire {
     pub fn new(stream: UnixStream) -> Self {
-        Self { stream, incoming: Vec::with_capacity(64 << 10), at: 0, outgoing: Vec::with_capacity(16 << 10) }
+        Self {
+            stream,
+            incoming: Vec::with_capacity(64 << 10),
+            at: 0,
+            outgoing: Vec::with_capacity(16 << 10),
+        }
     }
 
     /// How long a read may wait before the cell counts as lost.
@@ -135,7 +140,9 @@ impl Wire {
     pub fn has_frame(&self) -> bool {
         let rest = &self.incoming[self.at..];
         rest.len() >= HEADER
-            && rest[..4].try_into().is_ok_and(|len| u32::from_le_bytes(len) as usize <= (rest.len() - 4).min(MAX_FRAME))
+            && rest[..4].try_into().is_ok_and(|len| {
+                u32::from_le_bytes(len) as usize <= (rest.len() - 4).min(MAX_FRAME)
+            })
     }
 
     /// Puts a frame back, to be read again.
@@ -186,9 +193,14 @@ impl Wire {
         message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = size_of_val(&control);
         // SAFETY: `message` is set up above.
-        let n = unsafe { libc::recvmsg(self.stream.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
+        let n = unsafe {
+            libc::recvmsg(self.stream.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC)
+        };
         if n != 1 {
-            return Err(SandboxError::Lost(format!("no terminal from the zygote: {}", std::io::Error::last_os_error())));
+            return Err(SandboxError::Lost(format!(
+                "no terminal from the zygote: {}",
+                std::io::Error::last_os_error()
+            )));
         }
         if byte[0] != proto::re::TTY_MASTER {
             // A frame came instead: the request failed before the terminal was opened.
@@ -203,7 +215,9 @@ impl Wire {
         unsafe {
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             if header.is_null() || (*header).cmsg_type != libc::SCM_RIGHTS {
-                return Err(SandboxError::Lost("the terminal's descriptor did not arrive".to_owned()));
+                return Err(SandboxError::Lost(
+                    "the terminal's descriptor did not arrive".to_owned(),
+                ));
             }
             let fd = libc::CMSG_DATA(header).cast::<i32>().read_unaligned();
             Ok(OwnedFd::from_raw_fd(fd))
@@ -228,7 +242,10 @@ pub fn failed(frame: &Frame) -> SandboxError {
             proto::op::LIST => "listing files",
             _ => "a request",
         };
-        return SandboxError::Setup { step: what.to_owned(), error: std::io::Error::from_raw_os_error(errno as i32) };
+        return SandboxError::Setup {
+            step: what.to_owned(),
+            error: std::io::Error::from_raw_os_error(errno as i32),
+        };
     }
     SandboxError::Lost(format!("unexpected reply {} from the zygote", frame.op))
 }

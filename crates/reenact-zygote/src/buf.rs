@@ -102,7 +102,10 @@ impl Buf {
             const MADV_DONTNEED: usize = 4;
             // SAFETY: the range lies inside the mapping and holds nothing (len is 0). Failure costs memory only.
             let _given = unsafe {
-                call(nr::MADVISE, [self.ptr as usize + keep, self.cap - keep, MADV_DONTNEED, 0, 0, 0])
+                call(
+                    nr::MADVISE,
+                    [self.ptr as usize + keep, self.cap - keep, MADV_DONTNEED, 0, 0, 0],
+                )
             };
         }
     }

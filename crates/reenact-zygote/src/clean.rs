@@ -26,7 +26,7 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    pub fn new() -> Self {
+    pub fn unmounted() -> Self {
         Self {
             config: Buf::new(1),
             uid: 0,
@@ -67,7 +67,14 @@ impl Workspace {
     /// directories are reachable.
     fn mount(&mut self, cookie: usize) -> Result<(), i32> {
         let place = self.text(0);
-        mount(CStr::lit(b"tmpfs\0"), place, CStr::lit(b"tmpfs\0"), MS_NOSUID_NODEV, self.text(1), cookie)?;
+        mount(
+            CStr::lit(b"tmpfs\0"),
+            place,
+            CStr::lit(b"tmpfs\0"),
+            MS_NOSUID_NODEV,
+            self.text(1),
+            cookie,
+        )?;
         let root = sys::openat(AT_FDCWD, place, sys::O_RDONLY | sys::O_DIRECTORY, 0)?;
         let none = CStr::lit(b"\0");
         for i in 0..ROOTS {
@@ -95,7 +102,12 @@ impl Workspace {
     fn snapshot(&mut self) -> Result<(), i32> {
         for i in 0..ROOTS {
             if self.fds[i] < 0 {
-                self.fds[i] = sys::openat(AT_FDCWD, self.text(3 + 2 * i), sys::O_RDONLY | sys::O_DIRECTORY, 0)?;
+                self.fds[i] = sys::openat(
+                    AT_FDCWD,
+                    self.text(3 + 2 * i),
+                    sys::O_RDONLY | sys::O_DIRECTORY,
+                    0,
+                )?;
             }
             self.clean[i] = sys::fstat(self.fds[i])?;
         }
@@ -151,7 +163,9 @@ impl Workspace {
             let was = &self.clean[i];
             // A kernel without extended attributes on tmpfs cannot hold any.
             attributes.unwrap_or(0) == 0
-                && sys::fstat(self.fds[i]).is_ok_and(|now| now.mode == was.mode && now.uid == was.uid && now.gid == was.gid)
+                && sys::fstat(self.fds[i]).is_ok_and(|now| {
+                    now.mode == was.mode && now.uid == was.uid && now.gid == was.gid
+                })
         })
     }
 
@@ -162,7 +176,11 @@ impl Workspace {
 
     fn empty_directory(&self, i: usize, scratch: &mut Buf) -> bool {
         // A descriptor of its own: the read position of the kept one must not matter.
-        let Ok(fd) = sys::openat(self.fds[i], CStr::lit(b".\0"), sys::O_RDONLY | sys::O_DIRECTORY, 0) else { return false };
+        let Ok(fd) =
+            sys::openat(self.fds[i], CStr::lit(b".\0"), sys::O_RDONLY | sys::O_DIRECTORY, 0)
+        else {
+            return false;
+        };
         scratch.clear();
         let got = sys::getdents(fd, &mut scratch.room(8192)[..8192]);
         sys::close(fd);

@@ -7,7 +7,9 @@
 #![no_std]
 
 #[cfg(not(target_arch = "x86_64"))]
-compile_error!("the zygote makes raw x86_64 system calls; other architectures are not supported yet");
+compile_error!(
+    "the zygote makes raw x86_64 system calls; other architectures are not supported yet"
+);
 
 pub mod buf;
 pub mod clean;

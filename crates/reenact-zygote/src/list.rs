@@ -27,7 +27,8 @@ impl<'a> Iterator for Dirents<'a> {
     fn next(&mut self) -> Option<Dirent<'a>> {
         loop {
             // struct linux_dirent64: u64 ino, i64 off, u16 reclen, u8 type, name[].
-            let reclen = usize::from(u16::from_le_bytes([*self.rest.get(16)?, *self.rest.get(17)?]));
+            let reclen =
+                usize::from(u16::from_le_bytes([*self.rest.get(16)?, *self.rest.get(17)?]));
             let (record, rest) = self.rest.split_at_checked(reclen.max(20))?;
             self.rest = rest;
             let name = &record[19..];
@@ -53,8 +54,12 @@ pub struct ListRequest<'a> {
 impl<'a> ListRequest<'a> {
     pub fn decode(payload: &'a [u8]) -> Option<Self> {
         let r = &mut Reader::new(payload);
-        let request =
-            Self { path: r.cstr()?, max_bytes: r.u64()?, max_entries: r.u64()?, workspace: r.u8()? != 0 };
+        let request = Self {
+            path: r.cstr()?,
+            max_bytes: r.u64()?,
+            max_entries: r.u64()?,
+            workspace: r.u8()? != 0,
+        };
         r.is_empty().then_some(request)
     }
 }
@@ -74,7 +79,13 @@ struct Walk<'a> {
 }
 
 /// Lists the tree at `root` (a directory descriptor), breadth first, then `LISTED`.
-pub fn list(root: i32, request: &ListRequest<'_>, queue: &mut Buf, out: &mut Buf, socket: i32) -> Result<(), i32> {
+pub fn list(
+    root: i32,
+    request: &ListRequest<'_>,
+    queue: &mut Buf,
+    out: &mut Buf,
+    socket: i32,
+) -> Result<(), i32> {
     queue.clear();
     let mut walk = Walk {
         root,
@@ -116,7 +127,9 @@ impl Walk<'_> {
         }
         let end = path.len().max(1);
         let Some(name) = CStr::new(&full[..=end]) else { return Ok(()) };
-        let Ok(fd) = sys::openat(self.root, name, sys::O_RDONLY | sys::O_DIRECTORY | sys::O_NOFOLLOW, 0) else {
+        let Ok(fd) =
+            sys::openat(self.root, name, sys::O_RDONLY | sys::O_DIRECTORY | sys::O_NOFOLLOW, 0)
+        else {
             // Unreadable even to us (an unprivileged cell, mode 000): unknown, which is what truncated says.
             self.truncated = true;
             return Ok(());
@@ -172,7 +185,10 @@ impl Walk<'_> {
         if what == kind::SYMLINK {
             // SAFETY: the name is NUL-terminated and the buffer valid for its length.
             target_len = unsafe {
-                call(nr::READLINKAT, [dir as usize, name.ptr(), target.as_mut_ptr() as usize, target.len(), 0, 0])
+                call(
+                    nr::READLINKAT,
+                    [dir as usize, name.ptr(), target.as_mut_ptr() as usize, target.len(), 0, 0],
+                )
             }?;
         }
         let mut file = -1;
@@ -190,8 +206,15 @@ impl Walk<'_> {
                 }
             }
         }
-        EntryHead { kind: what, mode: st.mode & 0o7777, size: st.size as u64, path, target: &target[..target_len], content }
-            .encode_frame(self.out);
+        EntryHead {
+            kind: what,
+            mode: st.mode & 0o7777,
+            size: st.size as u64,
+            path,
+            target: &target[..target_len],
+            content,
+        }
+        .encode_frame(self.out);
         if file >= 0 {
             let sent = self.content(file, content);
             sys::close(file);
@@ -234,7 +257,9 @@ fn open_file(dir: i32, name: CStr<'_>) -> i32 {
     sys::openat(dir, name, flags, 0).unwrap_or_else(|_| {
         // SAFETY: the name is NUL-terminated.
         let changed = unsafe { call(nr::FCHMODAT, [dir as usize, name.ptr(), 0o600, 0, 0, 0]) };
-        changed.and_then(|_| sys::openat(dir, name, flags, 0).map(|fd| fd as usize)).map_or(-1, |fd| fd as i32)
+        changed
+            .and_then(|_| sys::openat(dir, name, flags, 0).map(|fd| fd as usize))
+            .map_or(-1, |fd| fd as i32)
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::buf::Buf;
 use crate::clean::Workspace;
 use crate::list::{ListRequest, list};
-use crate::proto::{HEADER, Reader, RunRequest, Sink, kind, op, re, split_frame};
+use crate::proto::{HEADER, Reader, RunRequest, Sink, flag, kind, op, re, split_frame};
 use crate::run::{Buffers, run};
 use crate::setup::{State, perform};
 use crate::spawn::ChildConf;
@@ -20,14 +20,21 @@ pub fn main() -> ! {
         let _named = call(nr::PRCTL, [15, CStr::lit(b"init\0").ptr(), 0, 0, 0, 0]);
         let _masked = call(nr::UMASK, [0o022, 0, 0, 0, 0, 0]);
     }
+    // Descriptors that the host was given and passed on unknowingly must not reach a program in the cell.
+    // SAFETY: plain numbers; nothing of ours is open above 2 yet.
+    if unsafe { call(nr::CLOSE_RANGE, [3, u32::MAX as usize, 0, 0, 0, 0]) }.is_err() {
+        sys::exit(106);
+    }
     let mut input = Buf::new(256 << 10);
     let mut out = Buf::new(256 << 10);
     let mut scratch = Buf::new(64 << 10);
-    let mut buffers = Buffers::new();
-    let mut state = State { child: ChildConf::new(), workspace: Workspace::new(), cookie: 0 };
+    let mut buffers = Buffers::allocate();
+    let mut state =
+        State { child: ChildConf::unset(), workspace: Workspace::unmounted(), cookie: 0 };
     let mut used = 0;
     loop {
-        let frame = split_frame(&input.bytes()[used..]).map(|f| f.map(|(operation, payload, n)| (operation, payload.len(), n)));
+        let frame = split_frame(&input.bytes()[used..])
+            .map(|f| f.map(|(operation, payload, n)| (operation, payload.len(), n)));
         let (operation, payload_len, n) = match frame {
             Ok(Some(frame)) => frame,
             Ok(None) => {
@@ -105,9 +112,12 @@ fn answer_setup(result: Result<(), (u32, i32)>, out: &mut Buf) {
 fn run_one(payload: &[u8], state: &State, buffers: &mut Buffers, out: &mut Buf) -> Result<(), i32> {
     let request = RunRequest::decode(payload).ok_or(EPROTO)?;
     let mut pending = Buf::new(4096);
-    let result = run(&request, state, buffers, &mut Input { socket: SOCKET, pending: &mut pending }, out);
+    let result =
+        run(&request, state, buffers, &mut Input { socket: SOCKET, pending: &mut pending }, out);
     pending.release();
-    result
+    result?;
+    // The host follows a terminal run live and waits for its end without a SYNC.
+    if request.flags & flag::TTY != 0 { flush(out) } else { Ok(()) }
 }
 
 fn list_one(payload: &[u8], state: &State, scratch: &mut Buf, out: &mut Buf) -> Result<(), i32> {
@@ -144,7 +154,8 @@ fn put(payload: &[u8], state: &State) -> Result<(), i32> {
         }
         kind::FILE | kind::APPEND => {
             let how = if what == kind::FILE { sys::O_CREAT | sys::O_EXCL } else { sys::O_APPEND };
-            let fd = sys::openat(AT_FDCWD, name, sys::O_WRONLY | sys::O_NOFOLLOW | how, mode as usize)?;
+            let fd =
+                sys::openat(AT_FDCWD, name, sys::O_WRONLY | sys::O_NOFOLLOW | how, mode as usize)?;
             let written = sys::write_all(fd, data);
             sys::close(fd);
             written?;
@@ -154,7 +165,17 @@ fn put(payload: &[u8], state: &State) -> Result<(), i32> {
     if what != kind::APPEND {
         // SAFETY: the path is NUL-terminated.
         unsafe {
-            call(nr::FCHOWNAT, [AT_FDCWD as isize as usize, name.ptr(), uid as usize, gid as usize, sys::AT_SYMLINK_NOFOLLOW, 0])?;
+            call(
+                nr::FCHOWNAT,
+                [
+                    AT_FDCWD as isize as usize,
+                    name.ptr(),
+                    uid as usize,
+                    gid as usize,
+                    sys::AT_SYMLINK_NOFOLLOW,
+                    0,
+                ],
+            )?;
         }
     }
     Ok(())

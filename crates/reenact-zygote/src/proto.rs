@@ -183,12 +183,18 @@ pub const HEADER: usize = 5;
 /// Largest payload of a frame.
 pub const MAX_FRAME: usize = 256 << 20;
 
-/// Splits the first frame off `bytes`: (operation, payload, bytes used). `Ok(None)` if it is not complete yet.
+/// A frame at the head of a buffer: operation, payload, bytes used.
+pub type SplitFrame<'a> = (u8, &'a [u8], usize);
+
+/// Splits the first frame off `bytes`. `Ok(None)` if it is not complete yet.
 ///
 /// # Errors
 /// `Err(())` if the header is impossible.
-#[expect(clippy::result_unit_err, reason = "there is one way to be wrong, and no_std callers only stop")]
-pub fn split_frame(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, ()> {
+#[expect(
+    clippy::result_unit_err,
+    reason = "there is one way to be wrong, and no_std callers only stop"
+)]
+pub fn split_frame(bytes: &[u8]) -> Result<Option<SplitFrame<'_>>, ()> {
     let mut r = Reader::new(bytes);
     let Some(len) = r.u32() else { return Ok(None) };
     let len = len as usize;

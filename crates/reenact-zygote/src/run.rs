@@ -10,7 +10,9 @@ use crate::buf::Buf;
 use crate::proto::{Ran, RunRequest, Sink, StrList, cause, flag, re};
 use crate::setup::State;
 use crate::spawn::{Child, ChildStack, Started, skip_pid, spawn};
-use crate::sys::{self, AT_FDCWD, CStr, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, PollFd, Rusage};
+use crate::sys::{
+    self, AT_FDCWD, CStr, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, PollFd, Rusage,
+};
 use crate::tty;
 
 /// How often memory is polled where no cgroup limits it.
@@ -31,8 +33,13 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    pub fn new() -> Self {
-        Self { stdout: Buf::new(KEEP), stderr: Buf::new(64 << 10), pointers: Buf::new(64 << 10), stack: ChildStack::new() }
+    pub fn allocate() -> Self {
+        Self {
+            stdout: Buf::new(KEEP),
+            stderr: Buf::new(64 << 10),
+            pointers: Buf::new(64 << 10),
+            stack: ChildStack::allocate(),
+        }
     }
 }
 
@@ -65,8 +72,11 @@ pub fn run(
         skip_pid(&mut buffers.stack)?;
     }
     let is_tty = request.flags & flag::TTY != 0;
-    let mut pipes = if is_tty { tty::open(request, state, input)?.into() } else { Pipes::open(request)? };
-    let (Some(program), Some(cwd)) = (CStr::new(request.program), CStr::new(request.cwd)) else { return Err(sys::EPROTO) };
+    let mut pipes =
+        if is_tty { tty::open(request, state, input)?.into() } else { Pipes::open(request)? };
+    let (Some(program), Some(cwd)) = (CStr::new(request.program), CStr::new(request.cwd)) else {
+        return Err(sys::EPROTO);
+    };
     buffers.pointers.clear();
     let argv_len = push_pointers(&mut buffers.pointers, request.argv);
     push_pointers(&mut buffers.pointers, request.env);
@@ -173,8 +183,14 @@ fn follow(
     input: &mut tty::Input<'_>,
     begun: u64,
 ) -> Result<Facts, i32> {
-    let mut facts =
-        Facts { cause: cause::ITSELF, status: 0, usage: [0; 3], leftovers: 0, stdout_len: 0, stderr_len: 0 };
+    let mut facts = Facts {
+        cause: cause::ITSELF,
+        status: 0,
+        usage: [0; 3],
+        leftovers: 0,
+        stdout_len: 0,
+        stderr_len: 0,
+    };
     let mut feed = request.stdin;
     feed_stdin(pipes, &mut feed, request.stdin_chunk);
     let is_tty = request.flags & flag::TTY != 0;
@@ -205,10 +221,12 @@ fn follow(
             sys::exit(0); // the host is gone; so is the cell
         }
         if fds[1].revents != 0 {
-            facts.stdout_len += take(&mut pipes.stdout.0, &mut buffers.stdout, request.output_bytes);
+            facts.stdout_len +=
+                take(&mut pipes.stdout.0, &mut buffers.stdout, request.output_bytes);
         }
         if fds[2].revents != 0 {
-            facts.stderr_len += take(&mut pipes.stderr.0, &mut buffers.stderr, request.output_bytes);
+            facts.stderr_len +=
+                take(&mut pipes.stderr.0, &mut buffers.stderr, request.output_bytes);
         }
         if facts.stdout_len > request.output_bytes {
             facts.cause = cause::STDOUT;
@@ -228,7 +246,9 @@ fn follow(
             facts.cause = cause::SCRIPT;
             break;
         }
-        if request.poll_memory > 0 && tty::resident_bytes(&mut buffers.pointers) > request.poll_memory {
+        if request.poll_memory > 0
+            && tty::resident_bytes(&mut buffers.pointers) > request.poll_memory
+        {
             facts.cause = cause::MEMORY;
             break;
         }
@@ -320,7 +340,10 @@ fn read_once(fd: i32, into: &mut Buf, limit: u64) -> Option<u64> {
 /// "nothing there", not end of file. A pipe holds a bounded number of bytes and nobody refills it.
 fn drain(fd: i32, into: &mut Buf, limit: u64) -> u64 {
     let mut total = 0;
-    while fd >= 0 {
+    if fd < 0 {
+        return total;
+    }
+    loop {
         match read_once(fd, into, limit) {
             None | Some(0) => break,
             Some(n) => total += n,

@@ -51,7 +51,8 @@ fn one(r: &mut Reader<'_>, state: &mut State) -> Option<Res> {
             unsafe { call(nr::SETHOSTNAME, [name.as_ptr() as usize, name.len(), 0, 0, 0, 0]) }
         }
         step::MOUNT => {
-            let (source, target, fstype, flags, data) = (c(r)?, c(r)?, c(r)?, r.u64()? as usize, c(r)?);
+            let (source, target, fstype, flags, data) =
+                (c(r)?, c(r)?, c(r)?, r.u64()? as usize, c(r)?);
             mount(source, target, fstype, flags, data, state.cookie)
         }
         step::UMOUNT => {
@@ -76,7 +77,12 @@ fn one(r: &mut Reader<'_>, state: &mut State) -> Option<Res> {
         step::CHOWN => {
             let (path, uid, gid) = (c(r)?, r.u32()? as usize, r.u32()? as usize);
             // SAFETY: the path is NUL-terminated.
-            unsafe { call(nr::FCHOWNAT, [AT_FDCWD as isize as usize, path.ptr(), uid, gid, sys::AT_SYMLINK_NOFOLLOW, 0]) }
+            unsafe {
+                call(
+                    nr::FCHOWNAT,
+                    [AT_FDCWD as isize as usize, path.ptr(), uid, gid, sys::AT_SYMLINK_NOFOLLOW, 0],
+                )
+            }
         }
         step::PIVOT => pivot(c(r)?),
         step::SETATTR => {
@@ -113,9 +119,18 @@ pub fn write_file(path: CStr<'_>, data: &[u8], mode: usize) -> Res {
     written
 }
 
-pub fn mount(source: CStr<'_>, target: CStr<'_>, fstype: CStr<'_>, flags: usize, data: CStr<'_>, cookie: usize) -> Res {
+pub fn mount(
+    source: CStr<'_>,
+    target: CStr<'_>,
+    fstype: CStr<'_>,
+    flags: usize,
+    data: CStr<'_>,
+    cookie: usize,
+) -> Res {
     // SAFETY: all four strings are NUL-terminated.
-    unsafe { call(nr::MOUNT, [source.ptr(), target.ptr(), fstype.ptr(), flags, data.ptr(), cookie]) }
+    unsafe {
+        call(nr::MOUNT, [source.ptr(), target.ptr(), fstype.ptr(), flags, data.ptr(), cookie])
+    }
 }
 
 pub fn umount(path: CStr<'_>, flags: usize, cookie: usize) -> Res {
@@ -164,7 +179,12 @@ fn setattr(path: CStr<'_>, recursive: bool, set: u64) -> Res {
     let attr: [u64; 4] = [set, 0, 0, 0];
     let flags = if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: `struct mount_attr` is four u64; size is given.
-    unsafe { call(nr::MOUNT_SETATTR, [AT_FDCWD as isize as usize, path.ptr(), flags, attr.as_ptr() as usize, 32, 0]) }
+    unsafe {
+        call(
+            nr::MOUNT_SETATTR,
+            [AT_FDCWD as isize as usize, path.ptr(), flags, attr.as_ptr() as usize, 32, 0],
+        )
+    }
 }
 
 /// Removes every capability not in `keep` from the bounding set.

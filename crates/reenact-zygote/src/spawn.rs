@@ -27,7 +27,7 @@ pub struct ChildConf {
 }
 
 impl ChildConf {
-    pub fn new() -> Self {
+    pub fn unset() -> Self {
         Self {
             uid: 0,
             gid: 0,
@@ -56,7 +56,8 @@ impl ChildConf {
         if self.oom == oom::PROTECT {
             // -1000: never chosen. The child writes 0 for itself before it drops its rights.
             return Some(
-                crate::setup::write_file(CStr::lit(b"/proc/self/oom_score_adj\0"), b"-1000", 0).map(|_| ()),
+                crate::setup::write_file(CStr::lit(b"/proc/self/oom_score_adj\0"), b"-1000", 0)
+                    .map(|_| ()),
             );
         }
         Some(Ok(()))
@@ -96,7 +97,7 @@ pub struct Started {
 pub struct ChildStack(crate::buf::Buf);
 
 impl ChildStack {
-    pub fn new() -> Self {
+    pub fn allocate() -> Self {
         Self(crate::buf::Buf::new(STACK))
     }
 
@@ -124,7 +125,13 @@ extern "C" fn gone(_: usize) -> ! {
     sys::exit(0)
 }
 
-fn clone(flags: usize, stack: usize, pidfd: &mut i32, f: extern "C" fn(usize) -> !, arg: usize) -> Result<i32, i32> {
+fn clone(
+    flags: usize,
+    stack: usize,
+    pidfd: &mut i32,
+    f: extern "C" fn(usize) -> !,
+    arg: usize,
+) -> Result<i32, i32> {
     let ret: isize;
     // SAFETY: the child runs `f(arg)` on its own stack and never returns; the parent is suspended until the child execs
     // or exits (CLONE_VFORK), so what `arg` points to stays valid.
@@ -161,7 +168,7 @@ extern "C" fn in_child(arg: usize) -> ! {
 /// Returns only on failure.
 fn prepare_and_exec(child: &Child<'_>) -> sys::Res {
     let conf = child.conf;
-    // SAFETY (all calls): plain numbers, NUL-terminated strings and arrays prepared by the parent.
+    // SAFETY: every call gets plain numbers, or NUL-terminated strings and arrays prepared by the parent.
     unsafe {
         if child.tty {
             const TIOCSCTTY: usize = 0x540e;
@@ -180,7 +187,8 @@ fn prepare_and_exec(child: &Child<'_>) -> sys::Res {
         let cpu = [child.cpu_sec, child.cpu_sec + 1];
         call(nr::PRLIMIT64, [0, RLIMIT_CPU, cpu.as_ptr() as usize, 0, 0, 0])?;
         if conf.oom != oom::AS_IS {
-            let fd = sys::openat(AT_FDCWD, CStr::lit(b"/proc/self/oom_score_adj\0"), sys::O_WRONLY, 0)?;
+            let fd =
+                sys::openat(AT_FDCWD, CStr::lit(b"/proc/self/oom_score_adj\0"), sys::O_WRONLY, 0)?;
             sys::write(fd, if conf.oom == oom::PROTECT { b"0" } else { b"500" })?;
         }
         if conf.set_groups {

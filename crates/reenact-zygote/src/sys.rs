@@ -249,13 +249,16 @@ pub fn write_all(fd: i32, mut buf: &[u8]) -> Result<(), i32> {
 
 pub fn openat(dir: i32, path: CStr<'_>, flags: usize, mode: usize) -> Result<i32, i32> {
     // SAFETY: the path is NUL-terminated.
-    unsafe { call(nr::OPENAT, [dir as isize as usize, path.ptr(), flags | O_CLOEXEC, mode, 0, 0]) }.map(|fd| fd as i32)
+    unsafe { call(nr::OPENAT, [dir as isize as usize, path.ptr(), flags | O_CLOEXEC, mode, 0, 0]) }
+        .map(|fd| fd as i32)
 }
 
 pub fn fstatat(dir: i32, path: CStr<'_>, flags: usize) -> Result<Stat, i32> {
     let mut st = Stat::default();
     // SAFETY: the path is NUL-terminated and the buffer has the kernel's layout.
-    unsafe { call(nr::NEWFSTATAT, [dir as isize as usize, path.ptr(), &raw mut st as usize, flags, 0, 0]) }?;
+    unsafe {
+        call(nr::NEWFSTATAT, [dir as isize as usize, path.ptr(), &raw mut st as usize, flags, 0, 0])
+    }?;
     Ok(st)
 }
 
@@ -292,7 +295,12 @@ pub fn getdents(fd: i32, buf: &mut [u8]) -> Res {
 
 pub fn poll(fds: &mut [PollFd], timeout_ms: i32) -> Res {
     // SAFETY: the slice has the kernel's layout.
-    unsafe { call(nr::POLL, [fds.as_mut_ptr() as usize, fds.len(), timeout_ms as isize as usize, 0, 0, 0]) }
+    unsafe {
+        call(
+            nr::POLL,
+            [fds.as_mut_ptr() as usize, fds.len(), timeout_ms as isize as usize, 0, 0, 0],
+        )
+    }
 }
 
 /// Monotonic time, microseconds.
@@ -321,7 +329,17 @@ pub fn wait4(pid: i32, flags: usize) -> Result<Option<(i32, i32, Rusage)>, i32> 
     loop {
         // SAFETY: both buffers have the kernel's layout.
         let got = unsafe {
-            call(nr::WAIT4, [pid as isize as usize, &raw mut status as usize, flags, &raw mut usage as usize, 0, 0])
+            call(
+                nr::WAIT4,
+                [
+                    pid as isize as usize,
+                    &raw mut status as usize,
+                    flags,
+                    &raw mut usage as usize,
+                    0,
+                    0,
+                ],
+            )
         };
         match got {
             Ok(0) => return Ok(None),

@@ -29,7 +29,8 @@ pub fn open(request: &RunRequest<'_>, state: &State, input: &Input<'_>) -> Resul
     // SAFETY: each ioctl gets what it expects; buffers live through the calls.
     let slave = unsafe {
         call(nr::IOCTL, [master as usize, TIOCSPTLCK, &raw const unlocked as usize, 0, 0, 0])?;
-        let slave = call(nr::IOCTL, [master as usize, TIOCGPTPEER, flags | sys::O_CLOEXEC, 0, 0, 0])?;
+        let slave =
+            call(nr::IOCTL, [master as usize, TIOCGPTPEER, flags | sys::O_CLOEXEC, 0, 0, 0])?;
         call(nr::IOCTL, [slave, TIOCSWINSZ, size.as_ptr() as usize, 0, 0, 0])?;
         call(nr::FCHOWN, [slave, uid as usize, gid as usize, 0, 0, 0])?;
         slave as i32
@@ -76,7 +77,8 @@ fn send_descriptor(socket: i32, fd: i32) -> Result<(), i32> {
         flags: 0,
     };
     // SAFETY: the structures have the kernel's layout (x86_64) and live through the call.
-    unsafe { call(nr::SENDMSG, [socket as usize, &raw const message as usize, 0, 0, 0, 0]) }.map(|_| ())
+    unsafe { call(nr::SENDMSG, [socket as usize, &raw const message as usize, 0, 0, 0, 0]) }
+        .map(|_| ())
 }
 
 impl Input<'_> {
@@ -156,7 +158,11 @@ fn everything_sleeps() -> bool {
             let n = read_small(thread, CStr::lit(b"stat\0"), &mut stat);
             sys::close(thread);
             // The state follows the last ')' of the name.
-            let state = stat[..n].iter().rposition(|b| *b == b')').and_then(|at| stat[..n].get(at + 2)).copied();
+            let state = stat[..n]
+                .iter()
+                .rposition(|b| *b == b')')
+                .and_then(|at| stat[..n].get(at + 2))
+                .copied();
             !matches!(state, Some(b'R' | b'D' | b'W'))
         });
         sys::close(tasks);
