@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The user of every program in a cell.
 pub const USER: u32 = 1000;
@@ -103,8 +103,20 @@ pub fn start(spec: &CellSpec) -> Result<Running, SandboxError> {
     Ok(running)
 }
 
-/// Ends a zygote and everything in its cell, and reaps the outer process.
+/// How long a zygote may take to end after its socket closed, before its outer process is killed.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Ends a zygote and everything in its cell, and reaps the outer process. The socket is closed first: the zygote then
+/// exits by itself, is reaped by the outer process, and no orphan is left for the host's init.
 pub fn end(running: &mut Running) {
+    running.wire.close();
+    let deadline = Instant::now() + LAST_WORDS;
+    while Instant::now() < deadline {
+        if !matches!(running.process.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
     // Either it is gone already, or the kill ends it; there is nothing to do about a failure in a destructor.
     let _killed = running.process.kill();
     let _reaped = running.process.wait();

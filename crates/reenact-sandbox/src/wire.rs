@@ -224,6 +224,12 @@ impl Wire {
         }
     }
 
+    /// Closes both directions; the zygote sees the end of its input.
+    pub fn close(&self) {
+        // It may be closed already, which is as good.
+        let _closed = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
     pub fn raw_fd(&self) -> i32 {
         self.stream.as_raw_fd()
     }

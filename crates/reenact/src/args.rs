@@ -1,0 +1,334 @@
+//! What was typed. Nothing here touches the system.
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Make, run, grade and explain program-reconstruction tasks: can an agent rebuild a program from nothing but its
+/// executable and its documentation?
+#[derive(Parser, Debug)]
+#[command(version, propagate_version = true, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "Exit codes: 0 done; 1 done, but a check failed; 2 wrong command line or input; 3 harness or \
+                          environment; 4 nothing to do; 130 stopped (the same command resumes).\n\
+                          First steps: `reenact doctor`, then `reenact demo`.";
+
+/// Options of every command.
+#[derive(ClapArgs, Debug, Clone)]
+pub struct Global {
+    /// Print machine-readable JSON on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only what was asked for (a made thing's path), no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more on stderr
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// Root filesystem of cells: a directory (for instance made by debootstrap) instead of a view of the host
+    #[arg(long, global = true, value_name = "DIR", env = "REENACT_ROOTFS")]
+    pub rootfs: Option<PathBuf>,
+    /// How memory and process limits are enforced; what was used is recorded in every manifest
+    #[arg(long, global = true, value_enum, default_value_t = Limits::Auto, value_name = "HOW", env = "REENACT_LIMITS")]
+    pub limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Limits {
+    /// Control groups where they can be used, else rlimits and polling
+    Auto,
+    /// Control groups, or an error
+    Cgroup,
+    /// Rlimits and polling, even where control groups work
+    Rlimit,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Show which isolation layers and tools this host gives, with remedies
+    Doctor,
+    /// Make a task from a real crate, generate its suite, run the four baseline agents, grade them, write a report
+    Demo(Demo),
+    /// Make, look at, check and pack tasks
+    #[command(subcommand)]
+    Task(Task),
+    /// Make, look at and check hidden suites
+    #[command(subcommand)]
+    Suite(Suite),
+    /// Run an agent on tasks
+    Run(Run),
+    /// Build and grade the submissions of runs; resumes what was interrupted
+    Grade(Grade),
+    /// Judge stored observations again, without running anything
+    Regrade(Regrade),
+    /// Show the results of a run's task, or one case of it
+    Show(Show),
+    /// Write an HTML report of runs
+    Report(Report),
+    /// Measure this machine: sandbox overhead, grading throughput, start-up, memory
+    Bench(Bench),
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct Demo {
+    /// Directory for the demo's task, runs and report
+    #[arg(short, long, default_value = "reenact-demo", value_name = "DIR")]
+    pub out: PathBuf,
+    /// What to make the task from
+    #[arg(long, default_value = "crate:hexyl@0.17.0", value_name = "SOURCE")]
+    pub source: String,
+    /// Cases of the suite, at most
+    #[arg(long, default_value_t = 300)]
+    pub cases: usize,
+    /// Cells at work at once (default: cores)
+    #[arg(long)]
+    pub workers: Option<usize>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Task {
+    /// Make a task: `crate:NAME[@VERSION]`, `deb:NAME[=VERSION]`, or `path:FILE --docs DIR`
+    New(TaskNew),
+    /// Show a task's manifest
+    Show { task: String },
+    /// Check a task: digests, documentation, the reference, the seal, leaks
+    Check { task: String },
+    /// List the tasks under a directory
+    List {
+        #[arg(default_value = "tasks")]
+        dir: PathBuf,
+    },
+    /// Write the solver pack (public part) and the grader pack (all)
+    Pack {
+        task: String,
+        /// Directory for the packs
+        #[arg(short, long, default_value = ".", value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct TaskNew {
+    pub source: String,
+    /// Root of tasks; the bundle becomes DIR/<id>
+    #[arg(short, long, default_value = "tasks", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Which executable, where the source ships several
+    #[arg(long)]
+    pub bin: Option<String>,
+    /// Documentation of your own (required for path:)
+    #[arg(long, value_name = "DIR")]
+    pub docs: Option<PathBuf>,
+    /// Mark the task as part of a private split
+    #[arg(long)]
+    pub private: bool,
+    /// Replace a task of the same id, its suite included
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Suite {
+    /// Mine documentation, generate cases, record, calibrate, gate, select
+    Generate(SuiteGenerate),
+    /// Record expectations for cases that lack them (one JSON object a line)
+    Record {
+        task: String,
+        /// Cases without expectations
+        invocations: PathBuf,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[arg(long)]
+        workers: Option<usize>,
+    },
+    /// Take complete cases: validated, run on the reference, digested
+    Import {
+        task: String,
+        /// Complete cases, one JSON object a line
+        cases: PathBuf,
+        #[arg(long)]
+        workers: Option<usize>,
+    },
+    /// Run all gates again
+    Check {
+        task: String,
+        #[arg(long)]
+        workers: Option<usize>,
+    },
+    /// Show counts by group and tag, drop reasons, stability, dummy scores
+    Show { task: String },
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct SuiteGenerate {
+    pub task: String,
+    /// Time after which generation stops early (the suite then says so)
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub budget: Duration,
+    /// Cases, at most
+    #[arg(long, default_value_t = 400)]
+    pub cases: usize,
+    /// Same seed, same suite
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Cells at work at once (default: cores)
+    #[arg(long)]
+    pub workers: Option<usize>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct Run {
+    /// Tasks: directories, or ids under ./tasks
+    #[arg(required = true)]
+    pub tasks: Vec<String>,
+    /// null, help, memorizer or reference
+    #[arg(long)]
+    pub agent: String,
+    /// Run directory
+    #[arg(short, long, value_name = "RUN")]
+    pub out: PathBuf,
+    /// Invocations of the reference that the memorizer may make
+    #[arg(long, default_value_t = 200)]
+    pub probes: usize,
+    /// Seed of the memorizer's probes
+    #[arg(long, default_value_t = 4242)]
+    pub seed: u64,
+    /// Make submissions again that are there already
+    #[arg(long)]
+    pub force: bool,
+    /// Cells at work at once (default: cores)
+    #[arg(long)]
+    pub workers: Option<usize>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct Grade {
+    /// Run directories
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Cells at work at once (default: cores)
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// Look for tasks here first, by id
+    #[arg(long, value_name = "DIR")]
+    pub tasks: Option<PathBuf>,
+    /// Grade only this task (may be repeated)
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+    /// Wall-clock limit of compile.sh
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub build_timeout: Option<Duration>,
+    /// Forget earlier verdicts and grade everything again
+    #[arg(long)]
+    pub force: bool,
+    /// Exit with 1 if a valid score is below this (0 to 1)
+    #[arg(long, value_name = "SCORE")]
+    pub fail_under: Option<f64>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct Regrade {
+    pub run: PathBuf,
+    /// Look for tasks here first, by id
+    #[arg(long, value_name = "DIR")]
+    pub tasks: Option<PathBuf>,
+    /// Judge only this task again (may be repeated)
+    #[arg(long, value_name = "ID")]
+    pub only: Vec<String>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct Show {
+    pub run: PathBuf,
+    pub task: String,
+    /// A case's id; a unique prefix will do
+    pub case: Option<String>,
+    /// List failures grouped by likeness
+    #[arg(long)]
+    pub failed: bool,
+    /// Look for tasks here first, by id
+    #[arg(long, value_name = "DIR")]
+    pub tasks: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct Report {
+    /// Run directories
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    #[arg(short, long, default_value = "report.html", value_name = "FILE")]
+    pub out: PathBuf,
+    /// Look for tasks here first, by id
+    #[arg(long, value_name = "DIR")]
+    pub tasks: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct Bench {
+    /// Run only these parts
+    #[arg(value_enum)]
+    pub parts: Vec<BenchPart>,
+    /// Invocations per measurement
+    #[arg(long, default_value_t = 1000)]
+    pub runs: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchPart {
+    /// A sandboxed invocation against bare spawn and wait, same program, same run
+    Invocation,
+    /// Whole-suite grading with 1 and 2 workers
+    Throughput,
+    /// Cold start of `grade` to the first verdict
+    Start,
+    /// Memory of grading 10,000 cases
+    Memory,
+}
+
+/// `90`, `60s`, `5m`, `1h`, `250ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let n: u64 = text[..digits].parse().map_err(|_| "expected a number and a unit, such as 60s".to_owned())?;
+    match &text[digits..] {
+        "ms" => Ok(Duration::from_millis(n)),
+        "" | "s" => Ok(Duration::from_secs(n)),
+        "m" => Ok(Duration::from_secs(n * 60)),
+        "h" => Ok(Duration::from_secs(n * 3600)),
+        other => Err(format!("unknown unit {other:?}; use ms, s, m or h")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("1d").is_err() && duration("s").is_err());
+    }
+}

@@ -1,0 +1,35 @@
+//! One module per command.
+
+mod bench;
+mod demo;
+mod doctor;
+mod grade;
+mod report;
+mod run;
+mod show;
+mod suite;
+mod task;
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::error::CommandError;
+use reenact_model::ExitCode;
+
+/// How a command ends.
+pub type Done = Result<ExitCode, CommandError>;
+
+/// One call per command.
+pub fn dispatch(command: &Command, context: &Context) -> Done {
+    match command {
+        Command::Doctor => Ok(doctor::doctor(context)),
+        Command::Demo(args) => demo::demo(args, context),
+        Command::Task(args) => task::task(args, context),
+        Command::Suite(args) => suite::suite(args, context),
+        Command::Run(args) => run::run(args, context),
+        Command::Grade(args) => grade::grade(args, context),
+        Command::Regrade(args) => grade::regrade(args, context),
+        Command::Show(args) => show::show(args, context),
+        Command::Report(args) => report::report(args, context),
+        Command::Bench(args) => bench::bench(args, context),
+    }
+}
