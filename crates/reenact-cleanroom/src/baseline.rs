@@ -96,7 +96,8 @@ pub fn run_baseline(
     let reference = task.manifest.reference.sha256;
     let mut run = RunDir::open(&o.out, manifest(*agent, &o.harness))?;
     if run.manifest().harness != o.harness {
-        progress.note("the run was begun by another version of reenact; its manifest names that one");
+        progress
+            .note("the run was begun by another version of reenact; its manifest names that one");
     }
     if !o.force
         && let Some(entry) = run.finished(task.id(), task.digest, reference)?

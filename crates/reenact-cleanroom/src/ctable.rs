@@ -22,10 +22,22 @@ pub enum End {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileOp {
     /// Remove a file, a link or an empty directory.
-    Remove { path: Vec<u8> },
-    MakeDir { path: Vec<u8>, mode: u32 },
-    Write { path: Vec<u8>, mode: u32, bytes: Vec<u8> },
-    Link { path: Vec<u8>, target: Vec<u8> },
+    Remove {
+        path: Vec<u8>,
+    },
+    MakeDir {
+        path: Vec<u8>,
+        mode: u32,
+    },
+    Write {
+        path: Vec<u8>,
+        mode: u32,
+        bytes: Vec<u8>,
+    },
+    Link {
+        path: Vec<u8>,
+        target: Vec<u8>,
+    },
 }
 
 /// What the program does for one input.
@@ -37,12 +49,14 @@ pub struct Answer {
     pub files: Vec<FileOp>,
 }
 
-/// The input that an answer belongs to: exact arguments, exact stdin, terminal or not.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The input that an answer belongs to: exact arguments, exact stdin, terminal or not, and the files that must be there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub tty: bool,
     pub argv: Vec<Vec<u8>>,
     pub stdin: Vec<u8>,
+    /// Regular files by path, with their exact bytes.
+    pub files: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Key {
@@ -63,15 +77,20 @@ impl Key {
 /// The whole `main.c`. Unknown input gets `fallback`, or silence and exit 0 without one.
 pub fn program(table: &BTreeMap<Key, Answer>, fallback: Option<&Answer>) -> String {
     let mut literals = Literals::default();
-    let mut ops = String::new();
-    let mut ops_count = 0;
+    let (mut needs, mut needs_count) = (String::new(), 0);
+    let (mut ops, mut ops_count) = (String::new(), 0);
     let mut answers = String::new();
     let empty = Answer { stdout: vec![], stderr: vec![], end: End::Exit(0), files: vec![] };
-    let rows = table
-        .iter()
-        .map(|(key, answer)| (key.bytes(), answer))
-        .chain([(Vec::new(), fallback.unwrap_or(&empty))]);
+    // The program takes the first row that fits: rows that ask for more files come before those they include.
+    let mut known: Vec<(&Key, &Answer)> = table.iter().collect();
+    known.sort_by_key(|(key, _)| std::cmp::Reverse(key.files.len()));
+    let rows = known
+        .into_iter()
+        .map(|(key, answer)| (Some(key), answer))
+        .chain([(None, fallback.unwrap_or(&empty))]);
     for (key, answer) in rows {
+        let files = key.map(|k| &k.files);
+        let bytes = key.map(Key::bytes).unwrap_or_default();
         let (code, signal) = match answer.end {
             End::Exit(code) => (code, 0),
             End::Signal(signal) => (0, signal),
@@ -79,20 +98,29 @@ pub fn program(table: &BTreeMap<Key, Answer>, fallback: Option<&Answer>) -> Stri
         // Writing to a String cannot fail.
         let _ = writeln!(
             answers,
-            "  {{{}, {}, {}, {code}, {signal}, {ops_count}, {}}},",
-            literals.reference(&key),
+            "  {{{}, {}, {}, {code}, {signal}, {ops_count}, {}, {needs_count}, {}}},",
+            literals.reference(&bytes),
             literals.reference(&answer.stdout),
             literals.reference(&answer.stderr),
             answer.files.len(),
+            files.map_or(0, BTreeMap::len),
         );
+        for (path, bytes) in files.into_iter().flatten() {
+            let (path, bytes) = (literals.reference(path), literals.reference(bytes));
+            needs.push_str(&format!("  {{{path}, {bytes}}},\n"));
+            needs_count += 1;
+        }
         for op in &answer.files {
             ops.push_str(&op_row(op, &mut literals));
             ops_count += 1;
         }
     }
     let longest = table.keys().map(|k| k.stdin.len()).max().unwrap_or(0);
+    // C has no empty arrays; the rows that close the lists are never looked at.
     let text = format!(
-        "{}\n#define STDIN_MAX {longest}\n\nstatic const struct op ops[] = {{\n{ops}  {{0, 0, {{\"\", 0}}, {{\"\", 0}}}}\n}};\n\n\
+        "{}\n#define STDIN_MAX {longest}\n\n\
+         static const struct need needs[] = {{\n{needs}  {{{{\"\", 0}}, {{\"\", 0}}}}\n}};\n\n\
+         static const struct op ops[] = {{\n{ops}  {{0, 0, {{\"\", 0}}, {{\"\", 0}}}}\n}};\n\n\
          static const struct answer answers[] = {{\n{answers}}};\n",
         literals.text
     );
@@ -106,7 +134,11 @@ fn op_row(op: &FileOp, literals: &mut Literals) -> String {
         FileOp::Write { path, mode, bytes } => ('F', *mode, path, bytes),
         FileOp::Link { path, target } => ('L', 0, path, target),
     };
-    format!("  {{'{kind}', 0{mode:o}, {}, {}}},\n", literals.reference(path), literals.reference(data))
+    format!(
+        "  {{'{kind}', 0{mode:o}, {}, {}}},\n",
+        literals.reference(path),
+        literals.reference(data)
+    )
 }
 
 /// String literals, each byte string once.
@@ -184,6 +216,7 @@ mod tests {
             tty: false,
             argv: argv.iter().map(|a| a.to_vec()).collect(),
             stdin: stdin.to_vec(),
+            ..Key::default()
         };
         let keys = [
             key(&[], b""),
@@ -205,7 +238,7 @@ mod tests {
             end: End::Exit(0),
             files: Vec::new(),
         };
-        let key = |arg: &str| Key { tty: false, argv: vec![arg.into()], stdin: Vec::new() };
+        let key = |arg: &str| Key { argv: vec![arg.into()], ..Key::default() };
         let table = [(key("a"), answer("same text")), (key("b"), answer("same text"))].into();
         let fallback = Answer { end: End::Exit(64), ..answer("usage") };
         let source = program(&table, Some(&fallback));

@@ -13,7 +13,9 @@ pub enum CleanroomError {
     #[error("{name:?} is not an agent; known agents: {known}")]
     UnknownAgent { name: String, known: String },
     /// The run directory was begun by another agent.
-    #[error("{path}: belongs to agent `{found}`, not `{wanted}`; give `{wanted}` a run directory of its own")]
+    #[error(
+        "{path}: belongs to agent `{found}`, not `{wanted}`; give `{wanted}` a run directory of its own"
+    )]
     OtherAgent { path: PathBuf, found: String, wanted: String },
     /// The directory exists, holds something, and has no `run.toml`.
     #[error(

@@ -93,7 +93,8 @@ impl Probed {
 
 /// A probe with `argv` and nothing else.
 pub fn plain(argv: &[&str]) -> Case {
-    let steps = vec![Step { argv: argv.iter().map(|a| (*a).to_owned()).collect(), ..Step::default() }];
+    let steps =
+        vec![Step { argv: argv.iter().map(|a| (*a).to_owned()).collect(), ..Step::default() }];
     single(steps, BTreeMap::new())
 }
 
@@ -278,6 +279,9 @@ mod tests {
         case.steps[0].expect = Some(reenact_model::Expect::default());
         let probe = first_step(&case);
         assert_eq!(probe.steps.len(), 1);
-        assert_eq!((probe.steps[0].argv.as_slice(), &probe.steps[0].expect), (["a".to_owned()].as_slice(), &None));
+        assert_eq!(
+            (probe.steps[0].argv.as_slice(), &probe.steps[0].expect),
+            (["a".to_owned()].as_slice(), &None)
+        );
     }
 }

@@ -1,14 +1,14 @@
 //! One case as data to be shown: what was demanded, what was seen, and where they differ. Terminal and page render this.
 
-use crate::diff::{Line, MAX_LINES, Tag, diff, lines_diff, plain, split};
-use crate::visible::{MASK, text};
+use crate::compare::{difference, matcher_lines};
+use crate::diff::{Line, Tag, plain};
+use crate::visible::text;
 use crate::words;
 use reenact_model::content::MissingBlob;
-use reenact_model::judge::mismatch;
 use reenact_model::run::CaseResult;
 use reenact_model::{
     AfterExpect, BlobSource, Captured, Case, Content, Entry, EntryKind, Expect, FailKind, FileSpec,
-    Masked, Matcher, NoBlobs, Observation, Verdict,
+    Matcher, Observation, Verdict,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +47,9 @@ pub(crate) fn channels(case: &Case, result: &CaseResult, blobs: &dyn BlobSource)
         let failed: BTreeSet<FailKind> =
             reasons.iter().filter(|r| r.step == Some(i)).map(|r| r.kind).collect();
         match (&step.expect, seen) {
-            (Some(expect), Some(seen)) => step_channels(expect, seen, &failed, blobs, &title, &mut out),
+            (Some(expect), Some(seen)) => {
+                step_channels(expect, seen, &failed, blobs, &title, &mut out)
+            }
             // Without an observation the reasons are all there is; `show` prints them.
             _ => continue,
         }
@@ -95,7 +97,9 @@ fn step_channels(
         let screen = Captured::whole(seen.screen.as_deref().unwrap_or_default().as_bytes());
         for matcher in expect.screen.iter().flatten() {
             out.extend(compared(&title("screen"), matcher, &screen, blobs).map(|mut c| {
-                c.how.get_or_insert_with(|| "␌ stands between the screens before each key".to_owned());
+                c.how.get_or_insert_with(|| {
+                    "⟨PAGE⟩ stands between the screens before each key".to_owned()
+                });
                 c
             }));
         }
@@ -126,107 +130,6 @@ fn compared(
     Some(Channel { title: title.to_owned(), how, lines })
 }
 
-type Difference = (Option<String>, Vec<Line>);
-
-/// How `matcher` compares and where `got` differs; `None` if it holds.
-fn difference(
-    matcher: &Matcher,
-    got: &[u8],
-    blobs: &dyn BlobSource,
-) -> Result<Option<Difference>, MissingBlob> {
-    if mismatch(matcher, got, blobs)?.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(match matcher {
-        Matcher::Ignore => return Ok(None),
-        Matcher::Exact(want) => (None, diff(&want.bytes(blobs)?, got, false)),
-        Matcher::Masked(masked) => masked_difference(masked, got, blobs)?,
-        Matcher::LinesAnyOrder(want) => {
-            let want = want.bytes(blobs)?;
-            let (mut want, mut got) = (split(&want), split(got));
-            want.sort_unstable();
-            got.sort_unstable();
-            let how = "the order of lines does not matter; both sides are sorted".to_owned();
-            (Some(how), lines_diff(&want, &got, false))
-        }
-        Matcher::JsonEqual(want) => json_difference(&want.bytes(blobs)?, got),
-        Matcher::Regex(pattern) => {
-            let mut lines = vec![Line::note(format!("must match /{}/", text(pattern.as_bytes())))];
-            lines.extend(plain(got, Tag::Actual, MAX_LINES));
-            (Some("a regular expression".to_owned()), lines)
-        }
-    }))
-}
-
-fn json_difference(want: &[u8], got: &[u8]) -> Difference {
-    let how = "compared as JSON; both sides are formatted anew".to_owned();
-    match (pretty_json(want), pretty_json(got)) {
-        (Some(want), Some(got)) => (Some(how), diff(want.as_bytes(), got.as_bytes(), false)),
-        _ => {
-            let mut lines = vec![Line::note("the actual text is not JSON")];
-            lines.extend(diff(want, got, false));
-            (Some("compared as JSON".to_owned()), lines)
-        }
-    }
-}
-
-/// JSON with sorted keys, one value a line.
-fn pretty_json(bytes: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    // Going through a sorted map does not depend on how serde_json keeps its objects.
-    fn sorted(value: serde_json::Value) -> serde_json::Value {
-        match value {
-            serde_json::Value::Object(map) => {
-                let map: BTreeMap<String, _> = map.into_iter().map(|(k, v)| (k, sorted(v))).collect();
-                serde_json::Value::Object(map.into_iter().collect())
-            }
-            serde_json::Value::Array(items) => items.into_iter().map(sorted).collect(),
-            other => other,
-        }
-    }
-    serde_json::to_string_pretty(&sorted(value)).ok().map(|t| t + "\n")
-}
-
-/// Lines that a masked line allows for are taken for equal, so that only true differences show.
-fn masked_difference(
-    masked: &Masked,
-    got: &[u8],
-    blobs: &dyn BlobSource,
-) -> Result<Difference, MissingBlob> {
-    let mut want = Vec::new();
-    for (i, part) in masked.parts.iter().enumerate() {
-        if i > 0 {
-            want.extend(MASK.to_string().bytes());
-        }
-        want.extend(part.bytes(blobs)?.iter());
-    }
-    let want_lines = split(&want);
-    let patterns: Vec<(&[u8], Matcher)> = want_lines
-        .iter()
-        .filter_map(|l| Some((*l, line_matcher(l, masked.max_gap)?)))
-        .take(200)
-        .collect();
-    let allowed = |line: &[u8]| {
-        let fits = |m: &Matcher| matches!(mismatch(m, line, &NoBlobs), Ok(None));
-        patterns.iter().find(|(_, m)| fits(m)).map(|(l, _)| *l)
-    };
-    let got_lines: Vec<&[u8]> = split(got).into_iter().map(|l| allowed(l).unwrap_or(l)).collect();
-    let how = Some("⟨varies⟩ stands for bytes that differ from run to run".to_owned());
-    let mut lines = lines_diff(&want_lines, &got_lines, true);
-    if lines.is_empty() {
-        lines.push(Line::note("differs where a varying span goes over a line's end"));
-        lines.extend(diff(&want, got, true));
-    }
-    Ok((how, lines))
-}
-
-/// A matcher for one line with mask signs in it.
-fn line_matcher(line: &[u8], max_gap: usize) -> Option<Matcher> {
-    let line = std::str::from_utf8(line).ok().filter(|l| l.contains(MASK))?;
-    let parts = line.split(MASK).map(|p| Content::Text(p.to_owned())).collect();
-    Some(Matcher::Masked(Masked { parts, max_gap }))
-}
-
 /// The files that failed, each by itself.
 fn file_channels(case: &Case, result: &CaseResult, blobs: &dyn BlobSource, out: &mut Vec<Channel>) {
     let (Verdict::Fail { reasons }, Some(seen)) = (&result.verdict, &result.observation) else {
@@ -234,8 +137,10 @@ fn file_channels(case: &Case, result: &CaseResult, blobs: &dyn BlobSource, out: 
     };
     let key = |path: &String| reenact_model::observe::path_key(path.as_bytes());
     let before: BTreeMap<String, &FileSpec> = case.files.iter().map(|(p, s)| (key(p), s)).collect();
-    let after: BTreeMap<String, &AfterExpect> = case.after.iter().map(|(p, e)| (key(p), e)).collect();
-    let names: BTreeSet<&String> = seen.files.keys().chain(before.keys()).chain(after.keys()).collect();
+    let after: BTreeMap<String, &AfterExpect> =
+        case.after.iter().map(|(p, e)| (key(p), e)).collect();
+    let names: BTreeSet<&String> =
+        seen.files.keys().chain(before.keys()).chain(after.keys()).collect();
     for reason in reasons.iter().filter(|r| r.step.is_none() && r.kind == FailKind::Files) {
         // A detail begins with the path it is about; the longest path that fits is the one meant.
         let about = |n: &&&String| {
@@ -352,47 +257,11 @@ fn expected(case: &Case, blobs: &dyn BlobSource) -> Vec<Channel> {
     out
 }
 
-/// What a matcher demands, without anything to compare with.
-fn matcher_lines(matcher: &Matcher, blobs: &dyn BlobSource) -> Vec<Line> {
-    let whole = |content: &Content| match content.bytes(blobs) {
-        Ok(bytes) => plain(&bytes, Tag::Expected, MAX_LINES),
-        Err(MissingBlob(digest)) => vec![Line::note(format!("blob {digest} is missing"))],
-    };
-    match matcher {
-        Matcher::Ignore => vec![Line::note("anything")],
-        Matcher::Exact(content) => whole(content),
-        Matcher::LinesAnyOrder(content) => {
-            let mut lines = vec![Line::note("these lines in any order")];
-            lines.extend(whole(content));
-            lines
-        }
-        Matcher::JsonEqual(content) => {
-            let mut lines = vec![Line::note("this JSON value")];
-            lines.extend(whole(content));
-            lines
-        }
-        Matcher::Regex(pattern) => {
-            vec![Line::note(format!("a match of /{}/", text(pattern.as_bytes())))]
-        }
-        Matcher::Masked(masked) => {
-            let parts: Vec<String> = masked
-                .parts
-                .iter()
-                .filter_map(|p| p.bytes(blobs).ok())
-                .map(|b| String::from_utf8_lossy(&b).into_owned())
-                .collect();
-            let joined = parts.join(&MASK.to_string());
-            let lines = split(joined.as_bytes());
-            lines_diff(&lines, &[], true)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixtures::{case, judged, seen, step};
-    use reenact_model::{Digest, Ended};
+    use reenact_model::{Digest, Ended, NoBlobs};
 
     fn show(channels: &[Channel]) -> String {
         let mut out = String::new();
@@ -423,10 +292,14 @@ mod tests {
     fn every_kind_of_matcher_reads_well() {
         let masked = r#"{"id":"c","steps":[{"expect":{"stdout":[{"masked":{"parts":[{"text":"pid "},{"text":"\nok\n"}],"max_gap":9}}]}}]}"#;
         assert_eq!(on(masked, b"pid 123\nno\n"), "== stdout\n pid ⟨varies⟩\n-ok\n+no\n");
-        let lines = r#"{"id":"c","steps":[{"expect":{"stdout":[{"lines_any_order":{"text":"b\na\n"}}]}}]}"#;
+        let lines =
+            r#"{"id":"c","steps":[{"expect":{"stdout":[{"lines_any_order":{"text":"b\na\n"}}]}}]}"#;
         assert_eq!(on(lines, b"a\nc\n"), "== stdout\n a\n-b\n+c\n");
         let json = r#"{"id":"c","steps":[{"expect":{"stdout":[{"json_equal":{"text":"{\"b\":1,\"a\":2}"}}]}}]}"#;
-        assert_eq!(on(json, b"{\"a\":2,\"b\":3}"), "== stdout\n {\n   \"a\": 2,\n-  \"b\": 1\n+  \"b\": 3\n }\n");
+        assert_eq!(
+            on(json, b"{\"a\":2,\"b\":3}"),
+            "== stdout\n {\n   \"a\": 2,\n-  \"b\": 1\n+  \"b\": 3\n }\n"
+        );
         assert!(on(json, b"oops\n").contains("#the actual text is not JSON\n"));
         let regex = r#"{"id":"c","steps":[{"expect":{"stdout":[{"regex":"^v[0-9]+"}]}}]}"#;
         assert_eq!(on(regex, b"none\n"), "== stdout\n#must match /^v[0-9]+/\n+none\n");
@@ -473,7 +346,8 @@ mod tests {
 
     #[test]
     fn cut_streams_say_so_and_a_missing_blob_is_no_difference() {
-        let case_ = case(r#"{"id":"c","steps":[{"expect":{"stdout":[{"exact":{"text":"abc"}}]}}]}"#);
+        let case_ =
+            case(r#"{"id":"c","steps":[{"expect":{"stdout":[{"exact":{"text":"abc"}}]}}]}"#);
         let mut observed = seen(vec![step(Ended::Exit { code: 0 }, b"abc", b"")]);
         observed.steps[0].stdout.truncated = true;
         observed.steps[0].stdout.len = 999;
@@ -485,7 +359,10 @@ mod tests {
             Digest::of(b"lost")
         );
         let case_ = case(&blob);
-        let mut result = judged(&case(r#"{"id":"c","steps":[{}]}"#), seen(vec![step(Ended::Exit { code: 0 }, b"x", b"")]));
+        let mut result = judged(
+            &case(r#"{"id":"c","steps":[{}]}"#),
+            seen(vec![step(Ended::Exit { code: 0 }, b"x", b"")]),
+        );
         result.verdict = crate::fixtures::fail(FailKind::Stdout, "stdout: differs");
         assert!(show(&channels(&case_, &result, &NoBlobs)).contains("is missing"));
     }

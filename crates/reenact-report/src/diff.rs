@@ -10,7 +10,7 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 /// Lines shown for one channel.
 pub(crate) const MAX_LINES: usize = 200;
 /// Lines compared on each side, after equal heads and tails are cut off.
-const MAX_COMPARED: usize = 1500;
+const MAX_COMPARED: usize = 500;
 /// Equal lines kept around each difference.
 const CONTEXT: usize = 3;
 /// Characters shown of one line.
@@ -113,13 +113,21 @@ pub(crate) fn split(bytes: &[u8]) -> Vec<&[u8]> {
 pub(crate) fn lines_diff(want: &[&[u8]], got: &[&[u8]], masks: bool) -> Vec<Line> {
     let head = want.iter().zip(got).take_while(|(a, b)| a == b).count();
     let rest = want.len().min(got.len()) - head;
-    let tail = want.iter().rev().zip(got.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
+    let tail =
+        want.iter().rev().zip(got.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
     let start = head.saturating_sub(CONTEXT);
     let cut = |side: &[&[u8]]| (side.len() - tail + CONTEXT.min(tail)).min(start + MAX_COMPARED);
     let (want_part, got_part) = (&want[start..cut(want)], &got[start..cut(got)]);
     let ops = capture_diff_slices(Algorithm::Myers, want_part, got_part);
+    let mut groups = similar::group_diff_ops(ops, CONTEXT);
+    let was_cut = want.len().max(got.len()) - tail > start + MAX_COMPARED;
+    // Where the window ends, lines look added or missing that have their match behind it: no difference to show, unless it
+    // is the only one there is.
+    if was_cut && groups.len() > 1 {
+        groups.pop();
+    }
     let mut out = Vec::new();
-    for group in similar::group_diff_ops(ops, CONTEXT) {
+    for group in groups {
         let first = group.first().map_or(0, |op| op.old_range().start) + start;
         if first > 0 || !out.is_empty() {
             out.push(Line::ours(Tag::Skip, format!("line {}", first + 1)));
@@ -127,6 +135,10 @@ pub(crate) fn lines_diff(want: &[&[u8]], got: &[&[u8]], masks: bool) -> Vec<Line
         for op in group {
             push_op(&mut out, op, want_part, got_part, masks);
         }
+    }
+    if was_cut && out.len() <= MAX_LINES {
+        let note = format!("only {MAX_COMPARED} lines from the first difference on are compared");
+        out.push(Line::note(note));
     }
     bounded(out)
 }
@@ -172,11 +184,8 @@ fn trimmed(bytes: &[u8]) -> &[u8] {
 /// Two lines that stand for each other, with what differs between them marked.
 fn pair(want: &[u8], got: &[u8], masks: bool) -> (Line, Line) {
     let (a, b) = (trimmed(want), trimmed(got));
-    let (want_parts, got_parts) = if a.len().max(b.len()) <= MAX_INLINE {
-        by_words(a, b)
-    } else {
-        by_ends(a, b)
-    };
+    let (want_parts, got_parts) =
+        if a.len().max(b.len()) <= MAX_INLINE { by_words(a, b) } else { by_ends(a, b) };
     let spans_of = |parts: Vec<(bool, &[u8])>, masks| {
         parts.into_iter().flat_map(|(emph, bytes)| spans(bytes, emph, masks)).collect()
     };
@@ -196,7 +205,8 @@ fn by_words<'a>(a: &'a [u8], b: &'a [u8]) -> (Parts<'a>, Parts<'a>) {
     for op in capture_diff_slices(Algorithm::Myers, &aw, &bw) {
         let differs = !matches!(op, DiffOp::Equal { .. });
         for word in &aw[op.old_range()] {
-            shared += if differs || word.iter().all(u8::is_ascii_whitespace) { 0 } else { word.len() };
+            shared +=
+                if differs || word.iter().all(u8::is_ascii_whitespace) { 0 } else { word.len() };
             left.push((differs, *word));
         }
         right.extend(bw[op.new_range()].iter().map(|w| (differs, *w)));
@@ -307,7 +317,7 @@ mod tests {
     fn blanks_newlines_and_controls_that_differ_can_be_seen() {
         assert_eq!(show(&diff(b"a\n", b"a", false)), "-a\n+a⟨no newline⟩\n");
         assert_eq!(show(&diff(b"a\n", b"a  \n", false)), "-a\n+a··\n");
-        assert_eq!(show(&diff(b"a\tb\n", b"a b\r\n", false)), "-a␉b\n+a b␍\n");
+        assert_eq!(show(&diff(b"a\tb\n", b"a b\r\n", false)), "-a⟨TAB⟩b\n+a b⟨CR⟩\n");
         assert_eq!(show(&diff(b"", b"x\n", false)), "+x\n");
     }
 
@@ -326,12 +336,20 @@ mod tests {
     #[test]
     fn a_late_difference_in_a_long_line_or_file_is_shown_and_the_output_is_bounded() {
         let long = "x".repeat(60_000);
-        let lines = show(&diff(format!("{long}A\n").as_bytes(), format!("{long}B\n").as_bytes(), false));
+        let lines =
+            show(&diff(format!("{long}A\n").as_bytes(), format!("{long}B\n").as_bytes(), false));
         assert!(lines.contains('A') && lines.contains('B') && lines.len() < 1000, "{lines}");
 
         let many: String = (0..30_000).map(|i| format!("{i}\n")).collect();
         let lines = show(&diff(many.as_bytes(), format!("{many}end\n").as_bytes(), false));
         assert_eq!(lines, "@line 29998\n 29997\n 29998\n 29999\n+end\n");
+
+        let two: String = many.replacen("5\n", "5\nnew\n", 1).replace("\n20000\n", "\nchanged\n");
+        let lines = show(&diff(many.as_bytes(), two.as_bytes(), false));
+        assert!(
+            lines.starts_with("@line 4\n 3\n 4\n 5\n+new\n 6\n 7\n 8\n#only 500 lines"),
+            "{lines}"
+        );
 
         let other: String = (0..30_000).map(|i| format!("{}\n", i * 7 + 1)).collect();
         let lines = diff(many.as_bytes(), other.as_bytes(), false);

@@ -42,7 +42,9 @@ pub fn group_failures<'a>(
     for case in &result.cases {
         let (kinds, likeness) = match &case.verdict {
             Verdict::Pass => continue,
-            Verdict::NotRun { why } => (BTreeSet::new(), Likeness::Strong(format!("not run: {why}"))),
+            Verdict::NotRun { why } => {
+                (BTreeSet::new(), Likeness::Strong(format!("not run: {why}")))
+            }
             Verdict::HarnessError { what } => {
                 (BTreeSet::new(), Likeness::Strong(format!("harness error: {}", normal(what, &[]))))
             }
@@ -71,7 +73,11 @@ pub fn group_failures<'a>(
     }
     let mut groups: Vec<FailureGroup> = groups
         .into_iter()
-        .map(|((kinds, why), cases)| FailureGroup { kinds: kinds.into_iter().collect(), why, cases })
+        .map(|((kinds, why), cases)| FailureGroup {
+            kinds: kinds.into_iter().collect(),
+            why,
+            cases,
+        })
         .collect();
     groups.sort_by(|a, b| b.cases.len().cmp(&a.cases.len()).then_with(|| a.cases.cmp(&b.cases)));
     groups
@@ -101,7 +107,9 @@ fn likeness(result: &CaseResult, reasons: &[FailReason], case: Option<&Case>) ->
             return Likeness::Strong(with_exit(format!("stderr says “{}”", normal(&line, &names))));
         }
         if kinds.contains(&FailKind::Stdout) && seen.stdout.len == 0 {
-            return Likeness::Strong(with_exit("prints nothing where output is expected".to_owned()));
+            return Likeness::Strong(with_exit(
+                "prints nothing where output is expected".to_owned(),
+            ));
         }
         for (kind, name, got, matchers) in [
             (FailKind::Stdout, "stdout", seen.stdout.inline_bytes(), expect.map(|e| &e.stdout)),
@@ -279,7 +287,10 @@ mod tests {
         assert_eq!(
             found,
             vec![
-                ("exit 2, expected 0; stderr says “error: unexpected argument '…' found”", vec!["c1", "c2"]),
+                (
+                    "exit 2, expected 0; stderr says “error: unexpected argument '…' found”",
+                    vec!["c1", "c2"]
+                ),
                 ("stdout: other figures or names in “size 0”", vec!["c3", "c4"]),
                 ("various differences in group options", vec!["c5", "c6"]),
                 ("still running after 10000 ms", vec!["c8"]),

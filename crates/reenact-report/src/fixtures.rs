@@ -66,7 +66,14 @@ pub(crate) fn judged(case: &Case, seen: CaseObservation) -> CaseResult {
 
 /// A verdict without an observation.
 pub(crate) fn unseen(id: &str, verdict: Verdict) -> CaseResult {
-    CaseResult { id: id.into(), group: "g".into(), verdict, wall_us: 0, retries: 0, observation: None }
+    CaseResult {
+        id: id.into(),
+        group: "g".into(),
+        verdict,
+        wall_us: 0,
+        retries: 0,
+        observation: None,
+    }
 }
 
 /// A failure for one reason.

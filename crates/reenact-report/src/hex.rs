@@ -15,7 +15,9 @@ pub(crate) fn dump(bytes: &[u8]) -> String {
             }
         }
         out.push_str("  |");
-        out.extend(row.iter().map(|b| if (b' '..=b'~').contains(b) { char::from(*b) } else { '.' }));
+        out.extend(
+            row.iter().map(|b| if (b' '..=b'~').contains(b) { char::from(*b) } else { '.' }),
+        );
         out.push_str("|\n");
     }
     out

@@ -5,10 +5,11 @@
 //! template.
 
 mod channel;
+mod compare;
 mod diff;
+mod failures;
 #[cfg(test)]
 mod fixtures;
-mod failures;
 mod hex;
 mod html;
 mod recipe;

@@ -11,6 +11,9 @@ const MAX_HERE_LINES: usize = 60;
 /// Commands that put the files in place and run the steps. Never holds control characters but newlines.
 pub(crate) fn recipe(case: &Case) -> String {
     let mut out = String::new();
+    if inputs_have_blobs(case) {
+        out.push_str("# SUITE is the directory of the task's suite\n");
+    }
     for (path, spec) in &case.files {
         out.push_str(&place(path, spec));
     }
@@ -22,11 +25,22 @@ pub(crate) fn recipe(case: &Case) -> String {
         while !out.is_char_boundary(end) {
             end -= 1;
         }
-        let more = out.len() - end;
         out.truncate(end);
-        out.push_str(&format!("\n# cut here: {more} bytes more; case {} of the suite has it all\n", case.id));
+        let id = crate::visible::text(case.id.as_bytes());
+        out.push_str(&format!(
+            "\n# cut here: too long to show; case {id} of the suite has it all\n"
+        ));
     }
     out
+}
+
+fn inputs_have_blobs(case: &Case) -> bool {
+    let files = case.files.values().filter_map(|spec| match spec {
+        FileSpec::File { content, .. } => Some(content),
+        FileSpec::Symlink(_) | FileSpec::Dir => None,
+    });
+    let stdins = case.steps.iter().filter_map(|s| s.stdin.as_ref());
+    files.chain(stdins).any(|content| content.blob_digest().is_some())
 }
 
 /// The first step's command on one line, at most `max` characters: for lists.
@@ -97,7 +111,8 @@ fn invocation(step: &Step) -> String {
         command.push_str(&quote(arg));
     }
     if let Some(tty) = &step.tty {
-        let mut out = format!("{command}   # in a terminal of {} rows and {} columns\n", tty.rows, tty.cols);
+        let mut out =
+            format!("{command}   # in a terminal of {} rows and {} columns\n", tty.rows, tty.cols);
         for key in &tty.keys {
             let wait = key.wait_for.as_ref().map(|w| format!("   (once it shows {})", quote(w)));
             out.push_str(&format!("#   type {}{}\n", quote(&key.send), wait.unwrap_or_default()));
@@ -138,6 +153,10 @@ fn source(content: &Content) -> Source {
     if bytes.is_empty() {
         return Source::Empty;
     }
+    // More than this is cut anyway, and a case may hold a megabyte.
+    if bytes.len() > MAX_BYTES {
+        return Source::Printf(printf_argument(&bytes[..MAX_BYTES]));
+    }
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Some(body) = text.strip_suffix('\n')
         && (1..MAX_HERE_LINES).contains(&body.matches('\n').count())
@@ -163,20 +182,21 @@ fn printf_argument(bytes: &[u8]) -> String {
                 '\\' => out.push_str("\\\\"),
                 '%' => out.push_str("%%"),
                 '\'' => out.push_str("'\\''"),
-                c if is_unsafe(c) => {
-                    for b in c.encode_utf8(&mut [0; 4]).bytes() {
-                        out.push_str(&format!("\\{b:03o}"));
-                    }
-                }
+                c if is_unsafe(c) => push_octal(&mut out, c.encode_utf8(&mut [0; 4]).as_bytes()),
                 c => out.push(c),
             }
         }
-        for b in chunk.invalid() {
-            out.push_str(&format!("\\{b:03o}"));
-        }
+        push_octal(&mut out, chunk.invalid());
     }
     out.push('\'');
     out
+}
+
+fn push_octal(out: &mut String, bytes: &[u8]) {
+    for b in bytes {
+        out.push('\\');
+        out.extend([b >> 6, b >> 3 & 7, b & 7].map(|digit| char::from(b'0' + digit)));
+    }
 }
 
 /// One shell word. Control characters and the like are written as `$'…'` escapes (bash, zsh, POSIX 2024).
@@ -272,6 +292,21 @@ mod tests {
     }
 
     #[test]
+    fn stored_inputs_are_taken_from_the_suite() {
+        let digest = reenact_model::Digest::of(b"large");
+        let case = case(&format!(
+            r#"{{"id":"c-1","steps":[{{"argv":["-"],"stdin":{{"blob":"{digest}"}}}}],"files":{{"f":{{"blob":"{digest}"}}}}}}"#
+        ));
+        let blob = format!("\"$SUITE\"/blobs/{}", digest.hex());
+        assert_eq!(
+            recipe(&case),
+            format!(
+                "# SUITE is the directory of the task's suite\ncp {blob} f\n\"$PROGRAM\" - <{blob}\n"
+            )
+        );
+    }
+
+    #[test]
     fn terminals_are_described_and_control_keys_are_escaped() {
         let mut case = case(r#"{"id":"c-1","steps":[{"argv":[]}]}"#);
         let key = Key { send: "\x1b[A".into(), wait_for: Some("ready".into()), wait_ms: None };
@@ -287,7 +322,7 @@ mod tests {
         let mut case = case(r#"{"id":"c-1","steps":[{"argv":[]}]}"#);
         case.steps[0].argv = vec!["\x07é".repeat(20_000)];
         let text = recipe(&case);
-        assert!(text.len() < MAX_BYTES + 200 && text.contains("cut here"));
+        assert!(text.len() < MAX_BYTES + 100 && text.contains("cut here"));
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
     }
 }

@@ -1,6 +1,7 @@
 //! One case as a person wants to see it.
 
 use crate::channel::{channels, entry};
+use crate::diff::Tag;
 use crate::recipe::recipe;
 use crate::term::{Look, Paint};
 use crate::visible::text;
@@ -35,10 +36,14 @@ pub fn show_case(
 ) -> String {
     let p = Paint { on: color };
     let mut out = heading(p, task, case, result);
-    section(&mut out, p, "Run it yourself", "PROGRAM is the executable; start in an empty directory");
-    for line in recipe(case).lines() {
-        out.push_str(&format!("    {line}\n"));
-    }
+    section(
+        &mut out,
+        p,
+        "Run it yourself",
+        "PROGRAM is the executable; start in an empty directory",
+    );
+    // Not indented: the end of a here-document must stand at the beginning of its line when this is pasted.
+    out.push_str(&recipe(case));
     let work = workspace(case, result.observation.as_ref());
     if !work.is_empty() {
         section(&mut out, p, "Workspace", "+ new, ~ changed, - removed");
@@ -59,12 +64,10 @@ pub fn show_case(
         }
     }
     for channel in channels(case, result, blobs) {
-        let legend = if failed { "- expected, + actual" } else { "" };
-        let note = match &channel.how {
-            Some(how) if failed => format!("{legend}; {how}"),
-            Some(how) => how.clone(),
-            None => legend.to_owned(),
-        };
+        let compared = channel.lines.iter().any(|l| matches!(l.tag, Tag::Expected | Tag::Actual));
+        let legend = compared.then(|| "- expected, + actual".to_owned());
+        let note: Vec<String> = legend.into_iter().chain(channel.how.clone()).collect();
+        let note = note.join("; ");
         section(&mut out, p, &channel.title, &note);
         for line in &channel.lines {
             out.push_str(&format!("  {}\n", p.diff_line(line)));
@@ -231,9 +234,14 @@ mod tests {
         let mut observed = seen(vec![step(Ended::Exit { code: 2 }, b"one\n2\n", b"")]);
         let file = |bytes: &[u8]| Entry {
             mode: 0o644,
-            kind: EntryKind::File { size: bytes.len() as u64, sha256: Digest::of(bytes), content: Some(Content::inline(bytes)) },
+            kind: EntryKind::File {
+                size: bytes.len() as u64,
+                sha256: Digest::of(bytes),
+                content: Some(Content::inline(bytes)),
+            },
         };
-        observed.files = [("in.csv".to_owned(), file(b"a,b\n")), ("junk".to_owned(), file(b""))].into();
+        observed.files =
+            [("in.csv".to_owned(), file(b"a,b\n")), ("junk".to_owned(), file(b""))].into();
         let result = judged(&case, observed);
         let text = show_case("crate__x.1", &case, &result, &NoBlobs, false);
         let expected = "\
@@ -241,8 +249,8 @@ crate__x.1 · c-9f · failed: exit, stdout, files
 group options · mined from man:OPTIONS · tags error-path · 1.5 ms
 
 Run it yourself  (PROGRAM is the executable; start in an empty directory)
-    printf 'a,b\\n' >in.csv
-    printf 'a\\n' | TZ=UTC \"$PROGRAM\" -w 40 'Hi you'
+printf 'a,b\\n' >in.csv
+printf 'a\\n' | TZ=UTC \"$PROGRAM\" -w 40 'Hi you'
 
 Workspace  (+ new, ~ changed, - removed)
     in.csv  file, 4 bytes
@@ -262,7 +270,7 @@ stdout  (- expected, + actual)
   - two
   + 2
 
-file junk  (- expected, + actual)
+file junk
   # was not expected
 ";
         assert_eq!(text, expected);
@@ -285,12 +293,15 @@ file junk  (- expected, + actual)
         let result = judged(&hostile, observed);
         let shown = show_case("t\x1b", &hostile, &result, &NoBlobs, false);
         assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
-        assert!(shown.contains("␛[2J⟨9b⟩31m"), "{shown}");
+        assert!(shown.contains("⟨ESC⟩[2J⟨9b⟩31m"), "{shown}");
         // With colours on, every escape is one of ours: a short list of SGR codes.
         let painted = show_case("t\x1b", &hostile, &result, &NoBlobs, true);
         for rest in painted.split('\x1b').skip(1) {
             let code = rest.split_once('m').map(|(c, _)| c).unwrap_or_default();
-            assert!(code.starts_with('[') && code[1..].chars().all(|c| c.is_ascii_digit() || c == ';'), "{code:?}");
+            assert!(
+                code.starts_with('[') && code[1..].chars().all(|c| c.is_ascii_digit() || c == ';'),
+                "{code:?}"
+            );
         }
     }
 
@@ -299,9 +310,19 @@ file junk  (- expected, + actual)
         let case = case(r#"{"id":"c","steps":[{"argv":["x"],"expect":{"exit":0}}]}"#);
         let not_run = unseen("c", Verdict::NotRun { why: "compile.sh failed".into() });
         let shown = show_case("t", &case, &not_run, &NoBlobs, false);
-        assert!(shown.contains("not run: compile.sh failed") && shown.contains("expected exit\n    exit 0\n"), "{shown}");
+        assert!(
+            shown.contains("not run: compile.sh failed")
+                && shown.contains("expected exit\n    exit 0\n"),
+            "{shown}"
+        );
         let error = unseen("c", Verdict::HarnessError { what: "cell lost".into() });
-        assert!(show_case("t", &case, &error, &NoBlobs, false).contains("harness error, no verdict: cell lost"));
-        assert!(show_case("t", &case, &unseen("c", Verdict::Pass), &NoBlobs, false).contains("· passed\n"));
+        assert!(
+            show_case("t", &case, &error, &NoBlobs, false)
+                .contains("harness error, no verdict: cell lost")
+        );
+        assert!(
+            show_case("t", &case, &unseen("c", Verdict::Pass), &NoBlobs, false)
+                .contains("· passed\n")
+        );
     }
 }

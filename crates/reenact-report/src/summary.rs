@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn spoiled_and_adjudicated_results_are_totals_of_their_own_and_never_scores() {
-        let mut results = vec![result("a", 4, 4), result("b", 1, 4), result("c", 4, 4), result("d", 4, 4)];
+        let mut results =
+            vec![result("a", 4, 4), result("b", 1, 4), result("c", 4, 4), result("d", 4, 4)];
         results[2].outcome = Outcome::SandboxFailed;
         results[3].outcome = Outcome::TamperingDetected;
         let summary = summarise(&results);

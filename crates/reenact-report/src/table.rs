@@ -34,7 +34,8 @@ pub fn table(summary: &Summary, title: &str, color: bool) -> String {
             cells
         })
         .collect();
-    let mut out = format!("{}\n{}", p.text(Look::Heading, &text(title.as_bytes())), grid(p, &columns, &rows));
+    let mut out =
+        format!("{}\n{}", p.text(Look::Heading, &text(title.as_bytes())), grid(p, &columns, &rows));
     for row in &summary.rows {
         out.push_str(&remarks(p, row, None));
     }
@@ -125,7 +126,10 @@ fn remarks(p: Paint, row: &Row, run: Option<&str>) -> String {
         push(text(why.as_bytes()));
     }
     if row.harness_errors > 0 {
-        push(format!("{} could not be judged (harness error)", words::count(row.harness_errors, "case")));
+        push(format!(
+            "{} could not be judged (harness error)",
+            words::count(row.harness_errors, "case")
+        ));
     }
     out
 }
@@ -134,7 +138,12 @@ fn totals(t: &Totals) -> String {
     let mean = t.mean_score.map_or("–".to_owned(), words::percent);
     format!(
         "valid {} · excluded for infrastructure {} · adjudicated {} · mean score {mean} · resolved {}/{} · almost resolved {}",
-        t.valid, t.excluded_for_infrastructure, t.adjudicated, t.resolved, t.valid, t.almost_resolved
+        t.valid,
+        t.excluded_for_infrastructure,
+        t.adjudicated,
+        t.resolved,
+        t.valid,
+        t.almost_resolved
     )
 }
 
@@ -152,13 +161,18 @@ fn grid(p: Paint, columns: &[Column], rows: &[Vec<Cell>]) -> String {
             let painted = p.text(*look, text);
             let gap = if i == 0 { "" } else { "  " };
             out.push_str(gap);
-            out.push_str(&if columns[i].1 { format!("{pad}{painted}") } else { format!("{painted}{pad}") });
+            out.push_str(&if columns[i].1 {
+                format!("{pad}{painted}")
+            } else {
+                format!("{painted}{pad}")
+            });
         }
         out.truncate(out.trim_end_matches(' ').len());
         out.push('\n');
         out
     };
-    let heads: Vec<Cell> = columns.iter().map(|(name, _)| ((*name).to_owned(), Look::Dim)).collect();
+    let heads: Vec<Cell> =
+        columns.iter().map(|(name, _)| ((*name).to_owned(), Look::Dim)).collect();
     let rule: usize = widths.iter().sum::<usize>() + 2 * (columns.len() - 1);
     let mut out = line(&heads);
     out.push_str(&p.text(Look::Dim, &"─".repeat(rule)));
@@ -176,7 +190,8 @@ mod tests {
 
     #[test]
     fn one_run_is_an_aligned_table_with_three_totals() {
-        let mut results = vec![result("crate__a.1", 400, 400), result("deb__b.22", 1, 300), result("c", 0, 10)];
+        let mut results =
+            vec![result("crate__a.1", 400, 400), result("deb__b.22", 1, 300), result("c", 0, 10)];
         results[2].outcome = Outcome::SandboxFailed;
         results[2].why = Some("no space left on device\x1b[31m".into());
         results[2].harness_errors = 10;
@@ -190,7 +205,7 @@ task        score   passed  resolved  outcome         build  suite
 crate__a.1  100 %  400/400  yes       graded          1.2 s  3.4 s
 deb__b.22   0.3 %    1/300  no        graded          1.2 s  3.4 s
 c               –     0/10  –         sandbox_failed  1.2 s  3.4 s
-  c: no space left on device␛[31m
+  c: no space left on device⟨ESC⟩[31m
   c: 10 cases could not be judged (harness error)
 valid 2 · excluded for infrastructure 1 · adjudicated 0 · mean score 50.1 % · resolved 1/2 · almost resolved 1
 "
@@ -217,7 +232,11 @@ valid 2 · excluded for infrastructure 1 · adjudicated 0 · mean score 50.1 % �
         let painted = table(&summary, "t", true);
         let mut plain = String::new();
         for (i, part) in painted.split('\x1b').enumerate() {
-            plain.push_str(if i == 0 { part } else { part.split_once('m').map_or("", |(_, rest)| rest) });
+            plain.push_str(if i == 0 {
+                part
+            } else {
+                part.split_once('m').map_or("", |(_, rest)| rest)
+            });
         }
         assert_eq!(plain, table(&summary, "t", false));
     }

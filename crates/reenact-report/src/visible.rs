@@ -15,8 +15,8 @@ pub struct Span {
 /// Stands for a masked span inside expected text; shown as `⟨varies⟩` where masks are allowed.
 pub(crate) const MASK: char = '\u{10FFFD}';
 
-/// `bytes` as printable text: C0 controls become their pictures (`␛`, `␉`, `␍`), everything else that does not print, or
-/// that would reorder what does, becomes its code in angle brackets.
+/// `bytes` as printable text: what does not print, or would reorder what does, becomes its name
+/// or code in angle brackets: `⟨ESC⟩`, `⟨TAB⟩`, `⟨U+202E⟩`; bytes that are no UTF-8 become hex, `⟨ff⟩`.
 pub fn text(bytes: &[u8]) -> String {
     spans(bytes, false, false).into_iter().map(|s| s.text).collect()
 }
@@ -51,9 +51,17 @@ pub(crate) fn spans(bytes: &[u8], emph: bool, masks: bool) -> Vec<Span> {
 fn sign_of(c: char, masks: bool) -> Option<String> {
     match c {
         MASK if masks => Some("⟨varies⟩".to_owned()),
-        // Control pictures stand in the order of the controls themselves.
-        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).map(String::from),
-        '\x7f' => Some("␡".to_owned()),
+        // Names rather than control pictures (␛): few fonts have those, and fewer eyes read them.
+        '\0' => Some("⟨NUL⟩".to_owned()),
+        '\x07' => Some("⟨BEL⟩".to_owned()),
+        '\x08' => Some("⟨BS⟩".to_owned()),
+        '\t' => Some("⟨TAB⟩".to_owned()),
+        '\n' => Some("⟨LF⟩".to_owned()),
+        '\x0c' => Some("⟨PAGE⟩".to_owned()),
+        '\r' => Some("⟨CR⟩".to_owned()),
+        '\x1b' => Some("⟨ESC⟩".to_owned()),
+        '\x7f' => Some("⟨DEL⟩".to_owned()),
+        '\0'..='\x1f' => Some(format!("⟨{:02x}⟩", u32::from(c))),
         c if is_unsafe(c) => Some(format!("⟨U+{:04X}⟩", u32::from(c))),
         _ => None,
     }
@@ -80,7 +88,9 @@ pub(crate) fn is_binary(bytes: &[u8]) -> bool {
         odd += chunk
             .valid()
             .chars()
-            .filter(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\x1b' | '\x08' | '\x0c'))
+            .filter(|c| {
+                c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\x1b' | '\x08' | '\x0c')
+            })
             .count();
     }
     sample.contains(&0) || odd * 10 > sample.len()
@@ -94,7 +104,7 @@ mod tests {
     fn nothing_a_terminal_would_obey_comes_through() {
         let hostile = b"\x1b[31mred\x1b]0;title\x07 \x7f \xc2\x9b2J \xe2\x80\xae \xff\0";
         let shown = text(hostile);
-        assert_eq!(shown, "␛[31mred␛]0;title␇ ␡ ⟨U+009B⟩2J ⟨U+202E⟩ ⟨ff⟩␀");
+        assert_eq!(shown, "⟨ESC⟩[31mred⟨ESC⟩]0;title⟨BEL⟩ ⟨DEL⟩ ⟨U+009B⟩2J ⟨U+202E⟩ ⟨ff⟩⟨NUL⟩");
         assert!(!shown.chars().any(char::is_control));
     }
 
@@ -112,7 +122,7 @@ mod tests {
     #[test]
     fn ordinary_text_is_left_alone_and_blocks_keep_their_lines() {
         assert_eq!(text("Grüße, 世界 ✓".as_bytes()), "Grüße, 世界 ✓");
-        assert_eq!(block(b"a\tb\r\nc"), "a␉b␍\nc");
+        assert_eq!(block(b"a\tb\r\nc"), "a⟨TAB⟩b⟨CR⟩\nc");
     }
 
     #[test]

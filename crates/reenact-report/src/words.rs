@@ -80,7 +80,10 @@ pub(crate) fn ended(ended: &Ended) -> String {
             format!("stopped by the harness: more than {} on {stream}", bytes(*limit_bytes))
         }
         Ended::ScriptEnded { waiting_for: Some(text) } => {
-            format!("stopped by the harness: the screen never showed “{}”", crate::visible::text(text.as_bytes()))
+            format!(
+                "stopped by the harness: the screen never showed “{}”",
+                crate::visible::text(text.as_bytes())
+            )
         }
         Ended::ScriptEnded { waiting_for: None } => {
             "still running after the last key (stopped by the harness)".to_owned()
@@ -139,6 +142,9 @@ mod tests {
         assert_eq!(duration_ms(640), "640 ms");
         assert_eq!(duration_ms(3_480), "3.4 s");
         assert_eq!(duration_ms(125_000), "2 min 05 s");
-        assert_eq!((bytes(1), bytes(512), bytes(20_480)), ("1 byte".into(), "512 bytes".into(), "20 KiB".into()));
+        assert_eq!(
+            (bytes(1), bytes(512), bytes(20_480)),
+            ("1 byte".into(), "512 bytes".into(), "20 KiB".into())
+        );
     }
 }

@@ -9,9 +9,7 @@ use crate::probe::{self, digests_before, first_step};
 use crate::tree::SourceTree;
 use reenact_bundle::shape::reference_cell;
 use reenact_bundle::{Progress, TaskBundle};
-use reenact_model::{
-    Captured, Case, CaseObservation, Ended, Entry, EntryKind, FileSpec, NoBlobs,
-};
+use reenact_model::{Captured, Case, CaseObservation, Ended, Entry, EntryKind, FileSpec, NoBlobs};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of each stream (and of each file) that are remembered.
@@ -76,7 +74,7 @@ struct Learned {
 }
 
 /// The table of answers, and the commonest error answer for everything else. Of probes with the same key (they differ in
-/// files or environment, which the key does not see) the first is remembered.
+/// environment, which the key does not see) the first is remembered.
 fn learn(probes: &[Case], seen: &[Option<CaseObservation>]) -> Learned {
     let mut table = BTreeMap::new();
     let mut errors: BTreeMap<Answer, usize> = BTreeMap::new();
@@ -85,10 +83,11 @@ fn learn(probes: &[Case], seen: &[Option<CaseObservation>]) -> Learned {
         let Some((key, answer)) = seen.as_ref().and_then(|seen| remember(probe, seen)) else {
             continue;
         };
-        if answer.files.is_empty() && !matches!(answer.end, End::Exit(0)) {
+        let says_something = !answer.stdout.is_empty() || !answer.stderr.is_empty();
+        if answer.files.is_empty() && says_something && matches!(answer.end, End::Exit(1..)) {
             *errors.entry(answer.clone()).or_default() += 1;
         }
-        size += key.stdin.len() + weight(&answer);
+        size += key.stdin.len() + key.files.values().map(Vec::len).sum::<usize>() + weight(&answer);
         if size > TABLE_CAP {
             left_out += 1;
         } else {
@@ -130,7 +129,7 @@ fn remember(probe: &Case, seen: &CaseObservation) -> Option<(Key, Answer)> {
         None => Vec::new(),
     };
     let argv = step.argv.iter().map(|a| a.as_bytes().to_vec()).collect();
-    let key = Key { tty: step.tty.is_some(), argv, stdin };
+    let key = Key { tty: step.tty.is_some(), argv, stdin, files: small_files(probe) };
     let answer = Answer {
         stdout: capped(&observation.stdout),
         stderr: capped(&observation.stderr),
@@ -138,6 +137,20 @@ fn remember(probe: &Case, seen: &CaseObservation) -> Option<(Key, Answer)> {
         files: file_ops(probe, seen),
     };
     Some((key, answer))
+}
+
+/// The regular files a probe starts with; a large one is taken for the same whatever it holds.
+fn small_files(probe: &Case) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for (path, spec) in &probe.files {
+        if let FileSpec::File { content, .. } = spec
+            && let Ok(bytes) = content.bytes(&NoBlobs)
+            && bytes.len() <= STREAM_CAP
+        {
+            files.insert(path.as_bytes().to_vec(), bytes.into_owned());
+        }
+    }
+    files
 }
 
 fn capped(stream: &Captured) -> Vec<u8> {
@@ -170,7 +183,11 @@ fn file_ops(probe: &Case, seen: &CaseObservation) -> Vec<FileOp> {
                 if let Ok(bytes) = content.bytes(&NoBlobs)
                     && bytes.len() <= STREAM_CAP
                 {
-                    later.push(FileOp::Write { path: unkey(path), mode, bytes: bytes.into_owned() });
+                    later.push(FileOp::Write {
+                        path: unkey(path),
+                        mode,
+                        bytes: bytes.into_owned(),
+                    });
                 }
             }
             EntryKind::Symlink { target } if !links_to(probe, path, target) => {
@@ -196,9 +213,10 @@ fn before(probe: &Case) -> BTreeSet<String> {
 
 fn links_to(probe: &Case, path: &str, target: &str) -> bool {
     let key = |path: &str| reenact_model::observe::path_key(path.as_bytes());
-    probe.files.iter().any(
-        |(p, spec)| matches!(spec, FileSpec::Symlink(t) if key(p) == path && key(t) == target),
-    )
+    probe
+        .files
+        .iter()
+        .any(|(p, spec)| matches!(spec, FileSpec::Symlink(t) if key(p) == path && key(t) == target))
 }
 
 /// The bytes of a path key: the inverse of [`reenact_model::observe::path_key`].
@@ -271,7 +289,10 @@ mod tests {
     #[test]
     fn limits_teach_nothing_and_signals_are_replayed() {
         let probe = probe::plain(&["x"]);
-        assert_eq!(remember(&probe, &seen(Ended::WallLimit { limit_ms: 9 }, b"partial", b"")), None);
+        assert_eq!(
+            remember(&probe, &seen(Ended::WallLimit { limit_ms: 9 }, b"partial", b"")),
+            None
+        );
         let (_, answer) = remember(&probe, &seen(Ended::Signal { signal: 11 }, b"", b"")).unwrap();
         assert_eq!(answer.end, End::Signal(11));
         let long = vec![b'x'; STREAM_CAP + 1];
@@ -299,7 +320,8 @@ mod tests {
             ("ln2".to_owned(), link("edit")),
         ]
         .into();
-        let write = |p: &str, b: &[u8]| FileOp::Write { path: p.into(), mode: 0o644, bytes: b.to_vec() };
+        let write =
+            |p: &str, b: &[u8]| FileOp::Write { path: p.into(), mode: 0o644, bytes: b.to_vec() };
         assert_eq!(
             file_ops(&probe, &observed),
             vec![
