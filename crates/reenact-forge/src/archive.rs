@@ -37,8 +37,8 @@ pub(crate) fn write_tar_zst(
     to: &Path,
 ) -> Result<(), FsError> {
     let file = File::create(to).map_err(fs_error(to, "create"))?;
-    let encoder = zstd::Encoder::new(BufWriter::new(file), ZSTD_LEVEL)
-        .map_err(fs_error(to, "write"))?;
+    let encoder =
+        zstd::Encoder::new(BufWriter::new(file), ZSTD_LEVEL).map_err(fs_error(to, "write"))?;
     let encoder = write_entries(encoder, to, entries)?;
     let mut file = encoder.finish().map_err(fs_error(to, "write"))?;
     file.flush().map_err(fs_error(to, "write"))

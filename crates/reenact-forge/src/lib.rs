@@ -21,6 +21,8 @@ mod provenance;
 mod publish;
 mod request;
 mod seal;
+#[cfg(test)]
+mod testing;
 mod tool;
 mod walk;
 

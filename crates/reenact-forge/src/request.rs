@@ -35,7 +35,8 @@ pub struct NewTask {
 }
 
 /// The kinds, as an error message lists them.
-const KINDS: &str = "known sources: crate:NAME[@VERSION], deb:NAME[=VERSION], path:FILE (with --docs DIR)";
+const KINDS: &str =
+    "known sources: crate:NAME[@VERSION], deb:NAME[=VERSION], path:FILE (with --docs DIR)";
 
 impl FromStr for SourceSpec {
     type Err = ForgeError;
@@ -139,8 +140,20 @@ mod tests {
     #[test]
     fn malformed_sources_are_usage_errors_that_list_the_kinds() {
         for bad in [
-            "hexyl", "", ":", "npm:left-pad", "crate:", "crate:-x", "crate:a b", "crate:a@", "crate:a@--x",
-            "deb:A", "deb:../x", "deb:figlet=", "deb:figlet=-o", "path:",
+            "hexyl",
+            "",
+            ":",
+            "npm:left-pad",
+            "crate:",
+            "crate:-x",
+            "crate:a b",
+            "crate:a@",
+            "crate:a@--x",
+            "deb:A",
+            "deb:../x",
+            "deb:figlet=",
+            "deb:figlet=-o",
+            "path:",
         ] {
             let error = bad.parse::<SourceSpec>().unwrap_err();
             assert!(error.is_usage(), "{bad}");

@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Imports that let a program load code that its caller supplies.
-const LOADERS: [&str; 4] = ["dlopen", "dlmopen", "dlsym", "dlvsym"];
+const LOADERS: [&str; 2] = ["dlopen", "dlmopen"];
+/// Imports that find a function by name in what is loaded already: harmless (Rust's standard library looks for newer libc
+/// functions so), unless the name looked for is a loader's.
+const FINDERS: [&str; 2] = ["dlsym", "dlvsym"];
 /// Imports that read another process's raw memory.
 const PEEKERS: [&str; 3] = ["ptrace", "process_vm_readv", "process_vm_writev"];
 
@@ -29,8 +32,7 @@ pub struct SealReport {
 /// What makes the reference no program for this machine, as a fragment.
 pub fn seal_check(reference: &[u8], libraries: &[(String, Vec<u8>)]) -> Result<SealReport, String> {
     if let Some(interpreter) = elf::shebang(reference) {
-        let finding =
-            format!("a script for `{interpreter}`: readable by whoever may run it");
+        let finding = format!("a script for `{interpreter}`: readable by whoever may run it");
         return Ok(SealReport {
             seal: Seal::Unsealable,
             is_static: false,
@@ -38,7 +40,7 @@ pub fn seal_check(reference: &[u8], libraries: &[(String, Vec<u8>)]) -> Result<S
         });
     }
     let facts = elf::read(reference)?;
-    let mut report = judge(&facts);
+    let mut report = judge(&facts, names_a_loader(reference));
     for (name, bytes) in libraries {
         // A file beside the libraries that is no ELF (a linker script) loads nothing.
         if let Ok(library) = elf::read(bytes) {
@@ -48,7 +50,13 @@ pub fn seal_check(reference: &[u8], libraries: &[(String, Vec<u8>)]) -> Result<S
     Ok(report)
 }
 
-fn judge(facts: &ElfFacts) -> SealReport {
+/// Whether the name of a loader stands anywhere in the bytes.
+fn names_a_loader(bytes: &[u8]) -> bool {
+    LOADERS.iter().any(|n| bytes.windows(n.len()).any(|w| w == n.as_bytes()))
+}
+
+/// `names_loader`: see [`names_a_loader`]; it only matters where a function that finds others is imported.
+fn judge(facts: &ElfFacts, names_loader: bool) -> SealReport {
     let mut report =
         SealReport { seal: Seal::Sealed, is_static: facts.is_static(), findings: Vec::new() };
     if let Some(interpreter) = &facts.interpreter {
@@ -63,6 +71,14 @@ fn judge(facts: &ElfFacts) -> SealReport {
     }
     for name in LOADERS.iter().filter(|n| facts.imports.contains(**n)) {
         worsen(&mut report, Seal::Unsealable, format!("imports {name}: can load code"));
+    }
+    for name in FINDERS.iter().filter(|n| facts.imports.contains(**n)) {
+        if names_loader {
+            let text = format!("imports {name} and names dlopen: can load code");
+            worsen(&mut report, Seal::Unsealable, text);
+        } else {
+            report.findings.push(format!("imports {name}, but names no loader"));
+        }
     }
     for name in PEEKERS.iter().filter(|n| facts.imports.contains(**n)) {
         let text = format!("imports {name}: can read raw memory of processes");
@@ -94,15 +110,25 @@ fn judge_static(facts: &ElfFacts, report: &mut SealReport) {
     }
 }
 
+/// Libraries that load others by a fixed name only (ncurses asks for gpm's mouse library): the oracle's scrubbed
+/// environment leaves their caller no say in it.
+const FIXED_LOADERS: [&str; 3] = ["libncurses.so.", "libncursesw.so.", "libstdc++.so."];
+
 /// A library that can load code makes the whole process one that can: whether the caller can steer it there is not
 /// decidable from symbols, so the cautious answer is taken.
 fn judge_library(name: &str, facts: &ElfFacts, report: &mut SealReport) {
     if ["dlopen", "dlmopen"].iter().any(|n| facts.imports.contains(*n)) {
-        let text = format!("library {name} imports dlopen: the process can load code");
-        worsen(report, Seal::Unsealable, text);
+        if FIXED_LOADERS.iter().any(|f| name.starts_with(f)) {
+            report.findings.push(format!("library {name} imports dlopen, for a fixed name only"));
+        } else {
+            let text = format!("library {name} imports dlopen: the process can load code");
+            worsen(report, Seal::Unsealable, text);
+        }
     }
     if !facts.rpaths.is_empty() {
-        report.findings.push(format!("library {name} has RPATH/RUNPATH {}", facts.rpaths.join(":")));
+        report
+            .findings
+            .push(format!("library {name} has RPATH/RUNPATH {}", facts.rpaths.join(":")));
     }
 }
 
@@ -132,9 +158,13 @@ pub(crate) fn seal_with_runtime(
 fn linked_libraries(reference: &[u8], tree: &Path) -> Result<Vec<(String, Vec<u8>)>, ForgeError> {
     let mut by_name: BTreeMap<String, PathBuf> = BTreeMap::new();
     for (path, node) in walk::tree(tree)? {
-        if matches!(node, Node::File { .. }) && path.starts_with("usr/lib") {
+        // A soname is often a link to the file with the full version.
+        if node != Node::Dir
+            && path.starts_with("usr/lib")
+            && let Some(file) = walk::resolve(tree, &path).filter(|f| tree.join(f).is_file())
+        {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            by_name.entry(name).or_insert(path);
+            by_name.entry(name).or_insert(file);
         }
     }
     let needed = |bytes: &[u8]| elf::read(bytes).map(|f| f.needed).unwrap_or_default();
@@ -179,35 +209,42 @@ mod tests {
         let with = |f: fn(&mut ElfFacts)| {
             let mut facts = dynamic.clone();
             f(&mut facts);
-            judge(&facts)
+            judge(&facts, false)
         };
-        assert_eq!(judge(&dynamic).seal, Seal::Guarded);
+        assert_eq!(judge(&dynamic, false).seal, Seal::Guarded);
         assert_eq!(with(|f| _ = f.imports.insert("dlopen".into())).seal, Seal::Unsealable);
         assert_eq!(with(|f| _ = f.imports.insert("ptrace".into())).seal, Seal::Unsealable);
         assert_eq!(with(|f| f.opaque = true).seal, Seal::Unsealable);
+        let finder = |f: &mut ElfFacts| _ = f.imports.insert("dlsym".into());
+        assert_eq!(with(finder).seal, Seal::Guarded);
+        let mut facts = dynamic.clone();
+        finder(&mut facts);
+        assert_eq!(judge(&facts, names_a_loader(b"\0dlopen\0")).seal, Seal::Unsealable);
         let rpath = with(|f| f.rpaths = vec!["$ORIGIN/lib".into()]);
         assert!(rpath.findings.iter().any(|f| f.contains("$ORIGIN/lib")), "{rpath:?}");
         let odd = with(|f| (f.text_relocations, f.exec_stack) = (true, true));
         assert_eq!(odd.seal, Seal::Guarded);
-        assert_eq!(odd.findings.len(), judge(&dynamic).findings.len() + 2, "{odd:?}");
+        assert_eq!(odd.findings.len(), judge(&dynamic, false).findings.len() + 2, "{odd:?}");
     }
 
     #[test]
     fn a_static_program_with_its_own_dlopen_is_unsealable() {
         let mut facts = ElfFacts::default();
         facts.defined.insert("__libc_dlopen_mode".into());
-        assert_eq!(judge(&facts).seal, Seal::Sealed);
+        assert_eq!(judge(&facts, false).seal, Seal::Sealed);
         facts.defined.insert("dlopen".into());
-        assert_eq!(judge(&facts).seal, Seal::Unsealable);
+        assert_eq!(judge(&facts, false).seal, Seal::Unsealable);
     }
 
     #[test]
     fn a_library_that_loads_code_counts_against_the_program() {
-        let mut report = judge(&ElfFacts::default());
+        let mut report = judge(&ElfFacts::default(), false);
         let mut library = ElfFacts::default();
         judge_library("liba.so.1", &library, &mut report);
         assert_eq!(report.seal, Seal::Sealed);
         library.imports.insert("dlopen".into());
+        judge_library("libncursesw.so.6", &library, &mut report);
+        assert_eq!(report.seal, Seal::Sealed);
         judge_library("libb.so.1", &library, &mut report);
         assert_eq!(report.seal, Seal::Unsealable);
         assert!(report.findings.iter().any(|f| f.contains("libb.so.1")));

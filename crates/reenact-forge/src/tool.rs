@@ -110,8 +110,7 @@ pub(crate) fn is_network_failure(said: &str) -> bool {
         "spurious network error",
         "Failed to fetch",
     ];
-    SIGNS.iter().any(|s| said.contains(s))
-        || (said.contains("offline") && said.contains("error"))
+    SIGNS.iter().any(|s| said.contains(s)) || (said.contains("offline") && said.contains("error"))
 }
 
 #[cfg(test)]

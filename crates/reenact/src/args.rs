@@ -93,6 +93,9 @@ pub struct Demo {
     /// What to make the task from
     #[arg(long, default_value = "crate:hexyl@0.17.0", value_name = "SOURCE")]
     pub source: String,
+    /// Documentation of your own (required for path:)
+    #[arg(long, value_name = "DIR")]
+    pub docs: Option<PathBuf>,
     /// Cases of the suite, at most
     #[arg(long, default_value_t = 300)]
     pub cases: usize,

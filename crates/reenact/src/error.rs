@@ -89,7 +89,11 @@ impl From<reenact_forge::ForgeError> for CommandError {
 
 impl From<reenact_explore::ExploreError> for CommandError {
     fn from(error: reenact_explore::ExploreError) -> Self {
-        let made = from(error.is_usage(), &error);
+        use reenact_bundle::BundleError;
+        use reenact_explore::ExploreError;
+        // A file that the user named, or that a bundle should hold, is not there: input, not environment.
+        let missing = matches!(&error, ExploreError::Fs(e) | ExploreError::Bundle(BundleError::Fs(e)) if e.error.kind() == std::io::ErrorKind::NotFound);
+        let made = from(missing || error.is_usage(), &error);
         match &error {
             reenact_explore::ExploreError::Sandbox(e) => made.hint(sandbox_hint(e)),
             _ => made,

@@ -74,9 +74,10 @@ impl<'a> Apt<'a> {
         }
         if !output.ok() {
             let said = text(&output);
-            let unknown = ["Unable to locate package", "was not found", "no installation candidate"]
-                .iter()
-                .any(|s| said.contains(s));
+            let unknown =
+                ["Unable to locate package", "was not found", "no installation candidate"]
+                    .iter()
+                    .any(|s| said.contains(s));
             let virtual_only = said.contains("Can't select") || said.contains("purely virtual");
             if unknown || virtual_only {
                 let what = format!("deb:{spec}: {}", output.last_line().trim_start_matches("E: "));
@@ -85,7 +86,12 @@ impl<'a> Apt<'a> {
             }
             return Err(failed(&download, &output, &format!("fetching deb:{spec}")));
         }
-        self.unpack_in(&dir, name)
+        let debs = debs_in(&dir)?;
+        let deb = debs.first().ok_or_else(|| ForgeError::Malformed {
+            path: dir.clone(),
+            what: format!("apt-get download {spec} left no .deb behind"),
+        })?;
+        unpack(&dir, deb)
     }
 
     /// Fetches and unpacks packages that others depend on.
@@ -93,17 +99,17 @@ impl<'a> Apt<'a> {
     /// # Errors
     /// [`ForgeError::Host`].
     pub fn fetch(&self, names: &[String]) -> Result<Vec<Package>, ForgeError> {
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
+        let Some(first) = names.first() else { return Ok(Vec::new()) };
+        let dir = self.fresh_dir(&format!("with-{first}"))?;
+        let mut args = vec!["download"];
+        args.extend(names.iter().map(String::as_str));
+        run_ok(
+            &apt(&dir, "apt-get", &args),
+            &format!("fetching the dependencies {}", names.join(" ")),
+        )?;
         let mut found = Vec::new();
-        for name in names {
-            let dir = self.fresh_dir(name)?;
-            run_ok(
-                &apt(&dir, "apt-get", &["download", name]),
-                &format!("fetching the dependency {name}"),
-            )?;
-            found.push(self.unpack_in(&dir, name)?);
+        for deb in debs_in(&dir)? {
+            found.push(unpack(&dir, &deb)?);
         }
         Ok(found)
     }
@@ -134,32 +140,38 @@ impl<'a> Apt<'a> {
         std::fs::create_dir_all(&dir).map_err(fs_error(&dir, "create"))?;
         Ok(dir)
     }
+}
 
-    fn unpack_in(&self, dir: &Path, name: &str) -> Result<Package, ForgeError> {
-        let list = std::fs::read_dir(dir).map_err(fs_error(dir, "list"))?;
-        let deb = list
-            .flatten()
-            .map(|e| e.path())
-            .find(|p| p.extension().is_some_and(|e| e == "deb"))
-            .ok_or_else(|| ForgeError::Malformed {
-                path: dir.to_path_buf(),
-                what: format!("apt-get download {name} left no .deb behind"),
-            })?;
-        let deb_text = deb.display().to_string();
-        let tree = dir.join("tree");
-        let tree_text = tree.display().to_string();
-        let doing = format!("unpacking {name}");
-        run_ok(&apt(dir, "dpkg-deb", &["-x", &deb_text, &tree_text]), &doing)?;
-        let fields = run_ok(&apt(dir, "dpkg-deb", &["-f", &deb_text]), &doing)?;
-        let fields = String::from_utf8_lossy(&fields.stdout).into_owned();
-        let script = apt(dir, "dpkg-deb", &["-I", &deb_text, "postinst"]).run()?;
-        let bytes = reenact_bundle::fsx::read(&deb)?;
-        Ok(Package {
-            fields: stanzas(&fields).into_iter().next().unwrap_or_default(),
-            archive: deb.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            sha256: Digest::of(&bytes),
-            tree,
-            postinst: script.ok().then(|| String::from_utf8_lossy(&script.stdout).into_owned()),
-        })
-    }
+/// Archives in a directory, by name.
+fn debs_in(dir: &Path) -> Result<Vec<PathBuf>, ForgeError> {
+    let list = std::fs::read_dir(dir).map_err(fs_error(dir, "list"))?;
+    let mut found: Vec<PathBuf> = list
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "deb"))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Unpacks one archive beside itself and reads its control data.
+fn unpack(dir: &Path, deb: &Path) -> Result<Package, ForgeError> {
+    let archive = deb.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let deb_text = deb.display().to_string();
+    let tree = deb.with_extension("tree");
+    let tree_text = tree.display().to_string();
+    let doing = format!("unpacking {archive}");
+    run_ok(&apt(dir, "dpkg-deb", &["-x", &deb_text, &tree_text]), &doing)?;
+    let fields = run_ok(&apt(dir, "dpkg-deb", &["-f", &deb_text]), &doing)?;
+    let fields = String::from_utf8_lossy(&fields.stdout).into_owned();
+    // Most packages have no such script; dpkg-deb then fails.
+    let script = apt(dir, "dpkg-deb", &["-I", &deb_text, "postinst"]).run()?;
+    let bytes = reenact_bundle::fsx::read(deb)?;
+    Ok(Package {
+        fields: stanzas(&fields).into_iter().next().unwrap_or_default(),
+        archive,
+        sha256: Digest::of(&bytes),
+        tree,
+        postinst: script.ok().then(|| String::from_utf8_lossy(&script.stdout).into_owned()),
+    })
 }

@@ -77,26 +77,23 @@ pub(crate) fn follow(
 ) -> Result<Closure, ForgeError> {
     let mut closure = Closure::default();
     let mut seen: BTreeSet<String> = BTreeSet::from([main.name().to_owned()]);
-    let mut wanted = first_choices(&main.fields, &mut seen);
+    let mut wanted = needs(&main.fields);
     loop {
         link(main, elves, &mut closure)?;
+        let candidates = known(apt, &wanted, &mut seen)?;
+        let chosen = choose(main, &closure, &candidates);
+        if closure.fetched() + chosen.len() > MAX_PACKAGES {
+            progress.note(&format!("{}: more than {MAX_PACKAGES} packages; stopped", main.name()));
+            return Ok(closure);
+        }
         let mut next = Vec::new();
-        let candidates = apt.candidates(&wanted)?;
-        for stanza in candidates.iter().filter(|s| !is_base(s)) {
-            let name = stanza.get("Package").cloned().unwrap_or_default();
-            let kin = is_kin(main, &closure, stanza);
-            let library = name.starts_with("lib") && !closure.missing.is_empty();
-            if !kin && !library {
-                continue;
-            }
-            if closure.fetched() >= MAX_PACKAGES {
-                progress.note(&format!("{}: more than {MAX_PACKAGES} packages; stopped", main.name()));
-                return Ok(closure);
-            }
-            progress.note(&format!("dependency {name} {}", stanza.get("Version").map_or("", |v| v)));
-            for package in apt.fetch(std::slice::from_ref(&name))? {
-                next.extend(first_choices(&package.fields, &mut seen));
-                if kin { closure.kin.push(package) } else { closure.libraries.push(package) }
+        for package in apt.fetch(&chosen)? {
+            progress.note(&format!("dependency {} {}", package.name(), package.field("Version")));
+            next.extend(needs(&package.fields));
+            if is_kin(main, &closure, &package.fields) {
+                closure.kin.push(package);
+            } else {
+                closure.libraries.push(package);
             }
         }
         if next.is_empty() {
@@ -107,21 +104,55 @@ pub(crate) fn follow(
     }
 }
 
-/// First alternative of each dependency that was not seen yet.
-fn first_choices(stanza: &Stanza, seen: &mut BTreeSet<String>) -> Vec<String> {
-    needs(stanza)
-        .into_iter()
-        .filter_map(|group| group.into_iter().next())
-        .filter(|name| !SKIPPED.contains(&name.as_str()) && seen.insert(name.clone()))
+/// Names of the candidates worth fetching: kin always, library packages while libraries are missing.
+fn choose(main: &Package, closure: &Closure, candidates: &[Stanza]) -> Vec<String> {
+    candidates
+        .iter()
+        .filter(|s| !is_base(s))
+        .filter(|s| is_kin(main, closure, s) || (is_library(s) && !closure.missing.is_empty()))
+        .filter_map(|s| s.get("Package").cloned())
         .collect()
+}
+
+/// Control data of the first alternative of each dependency that apt knows (the others are virtual, or of another
+/// release), without those seen before.
+fn known(
+    apt: &Apt<'_>,
+    wanted: &[Vec<String>],
+    seen: &mut BTreeSet<String>,
+) -> Result<Vec<Stanza>, ForgeError> {
+    let names: BTreeSet<String> = wanted.iter().flatten().cloned().collect();
+    let names: Vec<String> = names.into_iter().filter(|n| !seen.contains(n)).collect();
+    let stanzas: BTreeMap<String, Stanza> = apt
+        .candidates(&names)?
+        .into_iter()
+        .filter_map(|s| Some((s.get("Package")?.clone(), s)))
+        .collect();
+    let mut found = Vec::new();
+    for group in wanted {
+        // A dependency met by what is there already needs nothing more.
+        if group.iter().any(|n| seen.contains(n) || SKIPPED.contains(&n.as_str())) {
+            continue;
+        }
+        if let Some(stanza) = group.iter().find_map(|n| stanzas.get(n)) {
+            seen.insert(stanza.get("Package").cloned().unwrap_or_default());
+            found.push(stanza.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a package is made to hold libraries (not all are called so: zlib1g).
+fn is_library(stanza: &Stanza) -> bool {
+    let is = |field: &str, test: fn(&str) -> bool| stanza.get(field).is_some_and(|v| test(v));
+    is("Package", |name| name.starts_with("lib"))
+        || is("Section", |s| s.rsplit('/').next().is_some_and(|s| s == "libs" || s == "oldlibs"))
 }
 
 /// Parts of the base system, which any root filesystem has.
 fn is_base(stanza: &Stanza) -> bool {
     let name = stanza.get("Package").map_or("", String::as_str);
     stanza.get("Essential").is_some_and(|e| e == "yes")
-        || stanza.get("Priority").is_some_and(|p| p == "required")
-            && !name.starts_with("lib")
         || (name.starts_with("gcc-") && name.ends_with("-base"))
         || SKIPPED.contains(&name)
 }
@@ -215,6 +246,14 @@ mod tests {
         assert!(!kin(&closure, "Package: libmagic-mgc\nSource: file\n"));
         closure.libraries.push(package("Package: libmagic1\nSource: file\n"));
         assert!(kin(&closure, "Package: libmagic-mgc\nSource: file\n"));
+    }
+
+    #[test]
+    fn libraries_are_known_by_name_or_section() {
+        let library = |text: &str| is_library(&stanzas(text)[0]);
+        assert!(library("Package: zlib1g\nSection: libs\nPriority: required\n"));
+        assert!(library("Package: libfoo1\nSection: contrib/misc\n"));
+        assert!(!library("Package: git\nSection: vcs\n"));
     }
 
     #[test]

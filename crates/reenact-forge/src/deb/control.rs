@@ -121,7 +121,10 @@ mod tests {
             \t--slave /usr/share/man/man6/figlet.6.gz figlet.6.gz \"/usr/share/man/man6/figlet-figlet.6.gz\"\n";
         let found = alternatives(script);
         assert_eq!(found["/usr/bin/figlet"], "/usr/bin/figlet-figlet");
-        assert_eq!(found["/usr/share/man/man6/figlet.6.gz"], "/usr/share/man/man6/figlet-figlet.6.gz");
+        assert_eq!(
+            found["/usr/share/man/man6/figlet.6.gz"],
+            "/usr/share/man/man6/figlet-figlet.6.gz"
+        );
         assert!(alternatives("--install relative x /abs").is_empty());
     }
 }

@@ -58,10 +58,7 @@ pub(crate) fn draft(
         source_tree: None,
         masks: masks(&main, &closure, &program)?,
         docs: raw_docs(&main, &closure)?,
-        build_log: format!(
-            "taken from {} as distributed; nothing was built\n",
-            main.archive
-        ),
+        build_log: format!("taken from {} as distributed; nothing was built\n", main.archive),
         copyright: read_copyright(&main),
         findings: findings(&main, &closure, &program),
         provenance,
@@ -72,7 +69,9 @@ pub(crate) fn draft(
 fn elves(main: &Package, program: &Program) -> Result<Vec<PathBuf>, ForgeError> {
     let mut found = vec![program.file.clone()];
     for (path, node) in walk::tree(&main.tree)? {
-        if matches!(node, Node::File { .. }) && path != program.file && !path.starts_with("usr/share")
+        if matches!(node, Node::File { .. })
+            && path != program.file
+            && !path.starts_with("usr/share")
         {
             found.push(path);
         }
@@ -102,6 +101,13 @@ fn masks(main: &Package, closure: &Closure, program: &Program) -> Result<Vec<Str
 
 fn raw_docs(main: &Package, closure: &Closure) -> Result<RawDocs, ForgeError> {
     let mut docs = collect::from_deb(&main.tree, main.name())?;
+    // Pages of alternatives go by the name that users type (figlet.6, not figlet-figlet.6).
+    for (link, path) in control::alternatives(main.postinst.as_deref().unwrap_or_default()) {
+        let (link, path) = (collect::page_name(&link), collect::page_name(&path));
+        if let Some(bytes) = docs.pages.remove(&path) {
+            docs.pages.insert(link, bytes);
+        }
+    }
     for package in &closure.kin {
         // A library's data package documents the library, not the program.
         if control::source_of(&package.fields) == control::source_of(&main.fields) {
@@ -127,6 +133,16 @@ fn findings(main: &Package, closure: &Closure, program: &Program) -> Vec<String>
     let mut found = Vec::new();
     if let Kind::Script(interpreter) = &program.kind {
         found.push(format!("{} is a script for {interpreter}", program.name));
+    }
+    let source = control::source_of(&main.fields);
+    for (soname, file) in &closure.files {
+        let packages = closure.kin.iter().chain(&closure.libraries);
+        let own = packages
+            .filter(|p| control::source_of(&p.fields) == source)
+            .any(|p| file.starts_with(&p.tree));
+        if own {
+            found.push(format!("{soname} is the program's own code outside the sealed executable"));
+        }
     }
     for name in &closure.missing {
         found.push(format!("library {name} is in no package that {} depends on", main.name()));

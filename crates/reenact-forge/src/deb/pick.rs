@@ -71,11 +71,7 @@ fn kind_of(path: &Path) -> Result<Option<Kind>, ForgeError> {
     let mut head = Vec::new();
     let file = std::fs::File::open(path).map_err(reenact_bundle::fsx::fs_error(path, "read"))?;
     file.take(256).read_to_end(&mut head).map_err(reenact_bundle::fsx::fs_error(path, "read"))?;
-    Ok(if elf::is_elf(&head) {
-        Some(Kind::Elf)
-    } else {
-        elf::shebang(&head).map(Kind::Script)
-    })
+    Ok(if elf::is_elf(&head) { Some(Kind::Elf) } else { elf::shebang(&head).map(Kind::Script) })
 }
 
 /// The program asked for by `bin`, or the one named like the package, or the only ELF program.
@@ -113,11 +109,15 @@ pub(crate) fn choose(
     if let Some(named) = programs.get(package).filter(is_elf) {
         return Ok(named.clone());
     }
-    let files: BTreeSet<&Path> = programs.values().filter(is_elf).map(|p| p.file.as_path()).collect();
+    let files: BTreeSet<&Path> =
+        programs.values().filter(is_elf).map(|p| p.file.as_path()).collect();
     match files.len() {
         0 => Err(ForgeError::input(
             format!("deb:{package} ships only scripts, which cannot be sealed"),
-            format!("choose one with --bin if you want it anyway: {}", list(&mut programs.values())),
+            format!(
+                "choose one with --bin if you want it anyway: {}",
+                list(&mut programs.values())
+            ),
         )),
         1 => programs.values().find(is_elf).cloned().ok_or_else(|| {
             ForgeError::input(format!("deb:{package} ships no executable"), "name another package")
@@ -161,7 +161,9 @@ mod tests {
         let scripts = BTreeMap::from([program("a", "usr/bin/a", script())]);
         assert!(choose("a", None, &scripts).unwrap_err().to_string().contains("a (script)"));
         assert!(choose("a", Some("a"), &scripts).is_ok());
-        assert!(choose("a", None, &BTreeMap::new()).unwrap_err().to_string().contains("no executable"));
+        assert!(
+            choose("a", None, &BTreeMap::new()).unwrap_err().to_string().contains("no executable")
+        );
     }
 
     #[test]
@@ -170,11 +172,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bin = dir.path().join("usr/bin");
         std::fs::create_dir_all(&bin).unwrap();
-        for (name, bytes, mode) in
-            [("fig-fig", &b"\x7fELFx"[..], 0o755), ("list", b"#!/bin/sh\n", 0o755), ("data", b"\x7fELF", 0o644)]
-        {
+        for (name, bytes, mode) in [
+            ("fig-fig", &b"\x7fELFx"[..], 0o755),
+            ("list", b"#!/bin/sh\n", 0o755),
+            ("data", b"\x7fELF", 0o644),
+        ] {
             std::fs::write(bin.join(name), bytes).unwrap();
-            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+            std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(mode))
+                .unwrap();
         }
         std::os::unix::fs::symlink("fig-fig", bin.join("fig2")).unwrap();
         std::os::unix::fs::symlink("/etc/alternatives/x", bin.join("dangling")).unwrap();
@@ -183,7 +188,9 @@ mod tests {
             archive: String::new(),
             sha256: reenact_model::Digest::of(b""),
             tree: dir.path().to_path_buf(),
-            postinst: Some("update-alternatives --install /usr/bin/fig fig /usr/bin/fig-fig 1".into()),
+            postinst: Some(
+                "update-alternatives --install /usr/bin/fig fig /usr/bin/fig-fig 1".into(),
+            ),
         };
         let found = programs(&package).unwrap();
         let names: Vec<_> = found.keys().cloned().collect();

@@ -67,9 +67,10 @@ pub(crate) fn lay_out(
     program: &Path,
     to: &Path,
 ) -> Result<Option<PathBuf>, ForgeError> {
-    let mut count = copy_package(main, Some(program), to)?;
+    let sealed = reenact_bundle::fsx::read(&main.tree.join(program))?;
+    let mut count = copy_package(main, Some(program), &sealed, to)?;
     for package in &closure.kin {
-        count += copy_package(package, None, to)?;
+        count += copy_package(package, None, &sealed, to)?;
     }
     for (soname, file) in &closure.files {
         walk::copy_file(file, &to.join(LIB_DIR).join(soname), 0o644)?;
@@ -78,8 +79,14 @@ pub(crate) fn lay_out(
     Ok((count > 0).then(|| to.to_path_buf()))
 }
 
-/// Copies files and links of a package; returns how many.
-fn copy_package(package: &Package, program: Option<&Path>, to: &Path) -> Result<u64, ForgeError> {
+/// Copies files and links of a package; returns how many. Copies of the program (`sealed`) under other names, as hard links
+/// unpack to, stay out as well.
+fn copy_package(
+    package: &Package,
+    program: Option<&Path>,
+    sealed: &[u8],
+    to: &Path,
+) -> Result<u64, ForgeError> {
     let mut count = 0;
     for (path, node) in walk::tree(&package.tree)? {
         if !is_runtime(&path) {
@@ -87,9 +94,13 @@ fn copy_package(package: &Package, program: Option<&Path>, to: &Path) -> Result<
         }
         let target = to.join(merged(&path));
         match node {
-            Node::File { mode, .. } if Some(path.as_path()) != program => {
+            Node::File { mode, size } if Some(path.as_path()) != program => {
+                let from = package.tree.join(&path);
+                if size == sealed.len() as u64 && reenact_bundle::fsx::read(&from)? == sealed {
+                    continue;
+                }
                 let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
-                walk::copy_file(&package.tree.join(&path), &target, mode)?;
+                walk::copy_file(&from, &target, mode)?;
                 count += 1;
             }
             Node::Symlink(link) => {
@@ -103,7 +114,8 @@ fn copy_package(package: &Package, program: Option<&Path>, to: &Path) -> Result<
                 }
                 // Two packages of one source may ship the same link.
                 if target.symlink_metadata().is_err() {
-                    std::os::unix::fs::symlink(&link, &target).map_err(fs_error(&target, "create"))?;
+                    std::os::unix::fs::symlink(&link, &target)
+                        .map_err(fs_error(&target, "create"))?;
                     count += 1;
                 }
             }
@@ -120,7 +132,10 @@ mod tests {
     #[test]
     fn paths_are_usr_merged() {
         assert_eq!(merged(Path::new("bin/ls")), Path::new("usr/bin/ls"));
-        assert_eq!(merged(Path::new("lib/x86_64-linux-gnu/a.so")), Path::new("usr/lib/x86_64-linux-gnu/a.so"));
+        assert_eq!(
+            merged(Path::new("lib/x86_64-linux-gnu/a.so")),
+            Path::new("usr/lib/x86_64-linux-gnu/a.so")
+        );
         assert_eq!(merged(Path::new("usr/bin/ls")), Path::new("usr/bin/ls"));
         assert_eq!(merged(Path::new("etc/x")), Path::new("etc/x"));
     }
@@ -131,6 +146,7 @@ mod tests {
         let tree = dir.path().join("tree");
         for (path, text) in [
             ("usr/bin/fig", "sealed"),
+            ("usr/bin/unfig", "sealed"),
             ("usr/bin/helper", "h"),
             ("usr/share/fig/font.flf", "f"),
             ("usr/share/doc/fig/README", "d"),
@@ -159,6 +175,6 @@ mod tests {
             .collect();
         assert_eq!(files, ["usr/bin/helper", "usr/bin/other", "usr/share/fig/font.flf"]);
         let masks = own_files(&package).unwrap();
-        assert!(masks.contains(&"/usr/bin/fig".to_owned()) && masks.len() == 3, "{masks:?}");
+        assert!(masks.contains(&"/usr/bin/fig".to_owned()) && masks.len() == 4, "{masks:?}");
     }
 }

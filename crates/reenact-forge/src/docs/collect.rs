@@ -9,10 +9,33 @@ use std::path::{Path, PathBuf};
 /// Endings of files that people read.
 const PROSE: [&str; 7] = ["md", "txt", "rst", "adoc", "asciidoc", "org", "markdown"];
 /// Stems, lower case, that tell of the project's inside, its history or its law rather than of the program's use.
-const NOT_USE: [&str; 24] = [
-    "changelog", "changes", "news", "history", "release", "todo", "hacking", "contributing", "code_of_conduct",
-    "security", "license", "licence", "copying", "copyright", "authors", "thanks", "credits", "notice", "developer",
-    "architecture", "internals", "install", "buildinfo", "maintainers",
+const NOT_USE: [&str; 26] = [
+    "sponsor",
+    "funding",
+    "changelog",
+    "changes",
+    "news",
+    "history",
+    "release",
+    "todo",
+    "hacking",
+    "contributing",
+    "code_of_conduct",
+    "security",
+    "license",
+    "licence",
+    "copying",
+    "copyright",
+    "authors",
+    "thanks",
+    "credits",
+    "notice",
+    "developer",
+    "architecture",
+    "internals",
+    "install",
+    "buildinfo",
+    "maintainers",
 ];
 /// Largest example or completion file taken from a package, bytes.
 const SMALL: u64 = 64 << 10;
@@ -24,15 +47,29 @@ pub(crate) fn is_crate_doc(relative: &Path) -> bool {
     if is_not_use(&lower) {
         return false;
     }
-    let first = relative.components().next().map(|c| c.as_os_str().to_string_lossy().to_lowercase());
+    let first =
+        relative.components().next().map(|c| c.as_os_str().to_string_lossy().to_lowercase());
     let top = relative.components().count() == 1;
-    let in_doc_dir = matches!(first.as_deref(), Some("doc" | "docs" | "man" | "manual" | "manpage"));
+    let in_doc_dir =
+        matches!(first.as_deref(), Some("doc" | "docs" | "man" | "manual" | "manpage"));
     let in_completions = first.as_deref().is_some_and(|f| f.starts_with("complet"));
     let prose = extension(&lower).is_some_and(|e| PROSE.contains(&e));
-    (top && (lower.starts_with("readme") || lower.starts_with("usage") || lower.starts_with("guide")))
+    (top && (lower.starts_with("readme")
+        || lower.starts_with("usage")
+        || lower.starts_with("guide")))
         || (in_doc_dir && prose)
         || (in_completions && !lower.ends_with(".rs"))
         || (is_manual(&lower) && (top || in_doc_dir))
+}
+
+/// Whether a path of a source tree, vendored packages included, is prose: published with the package, hence no secret.
+pub(crate) fn is_public_prose(relative: &Path) -> bool {
+    let lower = file_name(relative).to_lowercase();
+    is_crate_doc(relative)
+        || extension(&lower).is_some_and(|e| PROSE.contains(&e))
+        || (is_not_use(&lower) && !lower.ends_with(".rs"))
+        || lower.starts_with("readme")
+        || is_manual(&lower)
 }
 
 /// Documentation of an unpacked crate.
@@ -161,7 +198,9 @@ fn is_roff(bytes: &[u8]) -> bool {
     bytes.split(|b| *b == b'\n').take(200).any(|l| l.starts_with(b".TH") || l.starts_with(b".Dd"))
 }
 
-fn page_name(name: &str) -> String {
+/// The name of a page from its path: `figlet.6` of `/usr/share/man/man6/figlet.6.gz`.
+pub(crate) fn page_name(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
     name.strip_suffix(".gz").unwrap_or(name).to_owned()
 }
 
@@ -179,12 +218,30 @@ mod tests {
 
     #[test]
     fn crate_documentation_is_prose_about_use() {
-        for yes in ["README.md", "readme.rst", "README", "doc/usage.md", "docs/guide/a.txt", "hexyl.1", "man/x.1", "completions/_x"] {
+        for yes in [
+            "README.md",
+            "readme.rst",
+            "README",
+            "doc/usage.md",
+            "docs/guide/a.txt",
+            "hexyl.1",
+            "man/x.1",
+            "completions/_x",
+        ] {
             assert!(is_crate_doc(Path::new(yes)), "{yes}");
         }
         for no in [
-            "src/main.rs", "CHANGELOG.md", "LICENSE", "doc/x.rs", "docs/CONTRIBUTING.md", "tests/README.md",
-            "build.rs", "Cargo.toml", "src/README.md", "completions/gen.rs", "docs/architecture.md",
+            "src/main.rs",
+            "CHANGELOG.md",
+            "LICENSE",
+            "doc/x.rs",
+            "docs/CONTRIBUTING.md",
+            "tests/README.md",
+            "build.rs",
+            "Cargo.toml",
+            "src/README.md",
+            "completions/gen.rs",
+            "docs/architecture.md",
         ] {
             assert!(!is_crate_doc(Path::new(no)), "{no}");
         }

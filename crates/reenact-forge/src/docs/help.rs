@@ -34,10 +34,7 @@ pub(crate) struct Answer {
 ///
 /// # Errors
 /// [`ForgeError::Sandbox`].
-pub(crate) fn capture(
-    spec: &CellSpec,
-    progress: &dyn Progress,
-) -> Result<Vec<Answer>, ForgeError> {
+pub(crate) fn capture(spec: &CellSpec, progress: &dyn Progress) -> Result<Vec<Answer>, ForgeError> {
     progress.stage("asking the reference for its help");
     let mut cell = Cell::start(spec)?;
     let mut answers = Vec::new();
@@ -136,7 +133,10 @@ pub(crate) fn subcommands(help: &str) -> Vec<String> {
             inside = true;
         } else if !indented && !line.trim().is_empty() {
             inside = false;
-        } else if inside && let Some(name) = listed_name(line) && seen.insert(name.clone()) {
+        } else if inside
+            && let Some(name) = listed_name(line)
+            && seen.insert(name.clone())
+        {
             found.push(name);
         }
     }
@@ -154,7 +154,10 @@ fn listed_name(line: &str) -> Option<String> {
     }
     let word = trimmed.split([' ', ',', '\t']).next()?;
     let rest = &trimmed[word.len()..];
-    let column = rest.is_empty() || rest.starts_with(',') || rest.starts_with("  ") || rest.starts_with('\t');
+    let column = rest.is_empty()
+        || rest.starts_with(',')
+        || rest.starts_with("  ")
+        || rest.starts_with('\t');
     let is_name = word.starts_with(|c: char| c.is_ascii_lowercase())
         && word.len() <= 30
         && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b));
@@ -173,7 +176,10 @@ mod tests {
         assert_eq!(subcommands(cobra), ["completion", "run"]);
         let xsv = "Commands:\n    cat         Concatenate by row or column\n    count       Count records\n";
         assert_eq!(subcommands(xsv), ["cat", "count"]);
-        assert!(subcommands("Usage: figlet [ -cklnoprstvxDELNRSWX ]\n  [ -d fontdirectory ]\n").is_empty());
+        assert!(
+            subcommands("Usage: figlet [ -cklnoprstvxDELNRSWX ]\n  [ -d fontdirectory ]\n")
+                .is_empty()
+        );
         assert!(subcommands("Lists all commands for you\n  single word here\n").is_empty());
     }
 
@@ -204,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_loader_that_gives_up_is_told_from_a_program_that_fails() {
-        let lost = "x: error while loading shared libraries: libz.so.1: cannot open shared object file";
+        let lost =
+            "x: error while loading shared libraries: libz.so.1: cannot open shared object file";
         assert!(broken(&Ended::Exit { code: 127 }, lost).is_some());
         assert!(broken(&Ended::Exit { code: 127 }, "command not found").is_none());
         assert!(broken(&Ended::Exit { code: 1 }, "usage").is_none());

@@ -11,6 +11,9 @@ use reenact_sandbox::{Cell, CellSpec, Invocation, RootBase, Rootfs};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// Requests in front of every page: no hyphenation, no filling-out of lines with blanks, no line break after a hyphen, and no
+/// way for the page to change that. Options and examples must come out as they were typed.
+const PREAMBLE: &str = ".nh\n.de hy\n..\n.na\n.de ad\n..\n.cflags 0 -\\[hy]\n.lf 1\n";
 /// Columns of a formatted page.
 const WIDTH: u32 = 100;
 const GROFF: &str = "/usr/bin/groff";
@@ -87,7 +90,7 @@ fn groff(cell: &mut Cell, source: &[u8]) -> Result<Option<String>, ForgeError> {
     let seen = cell.run(&Invocation {
         program: GROFF.to_owned(),
         args: args.iter().map(|s| (*s).to_owned()).collect(),
-        stdin: Some(source.to_vec()),
+        stdin: Some([PREAMBLE.as_bytes(), source].concat()),
         limits: Limits {
             wall_ms: Some(WALL_MS),
             cpu_ms: Some(WALL_MS),

@@ -70,6 +70,9 @@ mod tests {
         assert!(files["help.txt"].starts_with('$'));
         assert!(!files.contains_key("logo.txt"));
         assert!(files.values().map(String::len).sum::<usize>() <= TOTAL_CAP);
-        assert!(notes.iter().any(|n| n.contains("logo.txt")) && notes.iter().any(|n| n.contains("too large")));
+        assert!(
+            notes.iter().any(|n| n.contains("logo.txt"))
+                && notes.iter().any(|n| n.contains("too large"))
+        );
     }
 }

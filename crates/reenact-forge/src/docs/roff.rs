@@ -27,8 +27,8 @@ fn macro_line(request: &str, out: &mut String) {
         // Alternating fonts join their words.
         "BR" | "RB" | "IR" | "RI" | "BI" | "IB" => push(out, "       ", &words.concat()),
         "B" | "I" | "R" | "SM" | "SB" | "UR" | "MT" => push(out, "       ", &words.join(" ")),
-        "Nm" | "Fl" | "Ar" | "Op" | "Nd" | "Cm" | "Xr" | "Pa" | "Ic" | "Li" | "Ql" | "Dl" | "Em" | "Sy"
-        | "Ev" => {
+        "Nm" | "Fl" | "Ar" | "Op" | "Nd" | "Cm" | "Xr" | "Pa" | "Ic" | "Li" | "Ql" | "Dl"
+        | "Em" | "Sy" | "Ev" => {
             let mut all = vec![name.to_owned()];
             all.extend(words);
             push(out, "       ", &mdoc(&all));
@@ -50,8 +50,8 @@ fn mdoc(words: &[String]) -> String {
                 out.push("[".to_owned());
                 open += 1;
             }
-            "Nm" | "Ar" | "Nd" | "Cm" | "Xr" | "Pa" | "Ic" | "Li" | "Ql" | "Dl" | "Em" | "Sy" | "Ev" | "Ns"
-            | "No" => {}
+            "Nm" | "Ar" | "Nd" | "Cm" | "Xr" | "Pa" | "Ic" | "Li" | "Ql" | "Dl" | "Em" | "Sy"
+            | "Ev" | "Ns" | "No" => {}
             _ if std::mem::take(&mut flag) => out.push(format!("-{word}")),
             _ => out.push(word.clone()),
         }
@@ -83,7 +83,9 @@ fn arguments(rest: &str) -> Vec<String> {
             while let Some(c) = chars.next_if(|c| !c.is_whitespace()) {
                 word.push(c);
                 // An escaped blank belongs to the word.
-                if c == '\\' && let Some(next) = chars.next() {
+                if c == '\\'
+                    && let Some(next) = chars.next()
+                {
                     word.push(next);
                 }
             }
@@ -180,7 +182,14 @@ mod tests {
             ".\\\" comment\n.TH FIG 6 \"May 2012\"\n.SH NAME\nfig \\- draw \\fBbig\\fR letters\n.TP\n\
              .BI \\-w \" width\"\nWidth, \\(em see \\fI--help\\fP.\n.IP \"\\-c, \\-\\-center\" 4\nCentre.\n",
         );
-        for want in ["FIG 6 May 2012", "\nNAME\n", "fig - draw big letters", "-w width", "- see --help.", "-c, --center"] {
+        for want in [
+            "FIG 6 May 2012",
+            "\nNAME\n",
+            "fig - draw big letters",
+            "-w width",
+            "- see --help.",
+            "-c, --center",
+        ] {
             assert!(text.contains(want), "{want:?} in {text}");
         }
         assert!(!text.contains("comment"), "{text}");
@@ -189,6 +198,17 @@ mod tests {
     #[test]
     fn an_mdoc_page_keeps_flags_and_options() {
         let text = render(".Dd x\n.Sh SYNOPSIS\n.Nm entr\n.Op Fl acd\n.It Fl p\nPostpone.\n");
-        assert!(text.contains("SYNOPSIS") && text.contains("[ -acd ]") && text.contains("-p"), "{text}");
+        assert!(
+            text.contains("SYNOPSIS") && text.contains("[ -acd ]") && text.contains("-p"),
+            "{text}"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_page_makes_the_reader_panic(page in r#"([.']?[A-Za-z]{0,2}[ "\\f(\[s+*\n-]{0,3}){0,60}"#) {
+            let text = render(&page);
+            proptest::prop_assert!(text.len() <= page.len() * 12 + 16);
+        }
     }
 }

@@ -74,7 +74,7 @@ fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 pub(crate) fn ascii_punctuation(text: &str) -> String {
     text.chars()
         .map(|c| match c {
-            '\u{2010}' | '\u{2011}' | '\u{2212}' | '\u{ad}' => '-',
+            '\u{2010}' | '\u{2011}' | '\u{2013}' | '\u{2212}' | '\u{ad}' => '-',
             '\u{2018}' | '\u{2019}' | '\u{b4}' => '\'',
             '\u{201c}' | '\u{201d}' => '"',
             '\u{a0}' => ' ',
@@ -91,7 +91,10 @@ mod tests {
     fn overstrikes_and_escapes_are_removed() {
         assert_eq!(plain("N\u{8}NA\u{8}AM\u{8}ME\u{8}E"), "NAME");
         assert_eq!(plain("_\u{8}f_\u{8}i_\u{8}le"), "file");
-        assert_eq!(plain("\u{1b}[1;32mgreen\u{1b}[0m \u{1b}]8;;u\u{7}link\u{1b}]8;;\u{1b}\\ \u{1b}(Bx"), "green link x");
+        assert_eq!(
+            plain("\u{1b}[1;32mgreen\u{1b}[0m \u{1b}]8;;u\u{7}link\u{1b}]8;;\u{1b}\\ \u{1b}(Bx"),
+            "green link x"
+        );
         assert_eq!(plain("a\r\nb"), "a\nb");
         // A truncated sequence eats the rest and nothing else.
         assert_eq!(plain("ok\u{1b}[3"), "ok");
@@ -121,5 +124,14 @@ mod tests {
     #[test]
     fn typed_punctuation_comes_back() {
         assert_eq!(ascii_punctuation("\u{2212}\u{2010}help \u{2018}x\u{2019}"), "--help 'x'");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn plain_text_has_no_escapes_left(text in "[a-z\u{8}\u{1b}\\[\\]();0-9m\r\n]{0,200}") {
+            let out = plain(&text);
+            let left = out.contains(['\u{1b}', '\u{8}']);
+            proptest::prop_assert!(!left);
+        }
     }
 }

@@ -124,15 +124,28 @@ fn how(ended: &Ended) -> String {
     }
 }
 
-/// The lines of a log that tell most: the first errors of the compiler, or the last lines.
+/// Whether the compiler refused source code (its numbered errors), which no other linkage can mend.
+pub(crate) fn is_source_error(log: &str) -> bool {
+    log.lines().any(|l| l.starts_with("error[E"))
+}
+
+/// The lines of a log that tell most: the first errors and what is missing, or the last lines.
 pub(crate) fn telling_lines(log: &str) -> String {
-    let errors: Vec<&str> = log.lines().filter(|l| l.trim_start().starts_with("error")).take(3).collect();
-    if !errors.is_empty() {
-        return errors.join(" / ");
+    let mut telling: Vec<&str> = Vec::new();
+    for line in log.lines().map(str::trim) {
+        let is_error = line.starts_with("error");
+        let is_lack = line.contains("not installed") || line.contains("command not found");
+        if (is_error || is_lack) && !telling.contains(&line) {
+            telling.push(line);
+        }
     }
-    let last: Vec<&str> =
-        log.lines().rev().filter(|l| !l.trim().is_empty() && !l.starts_with("==")).take(3).collect();
-    last.into_iter().rev().collect::<Vec<_>>().join(" / ")
+    telling.truncate(4);
+    if telling.is_empty() {
+        let said = log.lines().rev().filter(|l| !l.trim().is_empty() && !l.starts_with("=="));
+        telling = said.take(3).collect();
+        telling.reverse();
+    }
+    telling.join(" / ")
 }
 
 fn set_executable(path: &Path) -> Result<(), ForgeError> {
@@ -148,9 +161,13 @@ mod tests {
 
     #[test]
     fn the_script_names_binary_features_and_linkage() {
-        let mut plan = Plan { bin: "x".into(), features: vec!["cli".into(), "b".into()], static_link: true };
+        let mut plan =
+            Plan { bin: "x".into(), features: vec!["cli".into(), "b".into()], static_link: true };
         let script = compile_sh(&plan);
-        assert!(script.contains("--bin x --features cli,b\n") && script.contains("+crt-static"), "{script}");
+        assert!(
+            script.contains("--bin x --features cli,b\n") && script.contains("+crt-static"),
+            "{script}"
+        );
         plan.static_link = false;
         plan.features.clear();
         let script = compile_sh(&plan);
@@ -160,7 +177,11 @@ mod tests {
     #[test]
     fn a_failed_build_shows_the_compiler_s_errors() {
         let log = "== output\n   Compiling a\nerror[E0282]: type annotations needed\n --> x\nerror: could not compile `a`\n== ended: x\n";
-        assert_eq!(telling_lines(log), "error[E0282]: type annotations needed / error: could not compile `a`");
+        assert_eq!(
+            telling_lines(log),
+            "error[E0282]: type annotations needed / error: could not compile `a`"
+        );
+        assert!(is_source_error(log) && !is_source_error("error: linking with `cc` failed"));
         assert_eq!(telling_lines("== o\none\n\ntwo\n== ended\n"), "one / two");
     }
 }

@@ -99,9 +99,13 @@ pub(crate) fn fetch(
 
 fn wrapper(work: &Path) -> Result<PathBuf, ForgeError> {
     let dir = work.join("wrapper");
-    let write = |name: &str, text: &str| reenact_bundle::write_atomic(&dir.join(name), text.as_bytes());
+    let write =
+        |name: &str, text: &str| reenact_bundle::write_atomic(&dir.join(name), text.as_bytes());
     // An own workspace: the directory may lie below somebody else's.
-    write("Cargo.toml", "[package]\nname = \"wrapper\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[workspace]\n")?;
+    write(
+        "Cargo.toml",
+        "[package]\nname = \"wrapper\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[workspace]\n",
+    )?;
     write("src/lib.rs", "")?;
     Ok(dir)
 }
@@ -133,7 +137,8 @@ fn resolved(
             let version = value.as_str().or_else(|| value.get("version").and_then(|v| v.as_str()));
             (name.clone(), version.unwrap_or_default().trim_start_matches('=').to_owned())
         });
-    let malformed = |what: &str| ForgeError::Malformed { path: manifest.clone(), what: what.to_owned() };
+    let malformed =
+        |what: &str| ForgeError::Malformed { path: manifest.clone(), what: what.to_owned() };
     let (name, wanted) = requirement.ok_or_else(|| malformed("cargo add left no dependency"))?;
     let of_name: Vec<&LockedPackage> = locked.iter().filter(|p| p.name == name).collect();
     let found = of_name.iter().find(|p| p.version == wanted).or_else(|| of_name.last());
@@ -144,7 +149,8 @@ fn resolved(
 
 fn package_digest(vendored: &Path) -> Result<Digest, ForgeError> {
     let path = vendored.join(".cargo-checksum.json");
-    let malformed = |what: &str| ForgeError::Malformed { path: path.clone(), what: what.to_owned() };
+    let malformed =
+        |what: &str| ForgeError::Malformed { path: path.clone(), what: what.to_owned() };
     let sums: Checksums =
         serde_json::from_slice(&read(&path)?).map_err(|_| malformed("is not a checksum file"))?;
     let hex = sums.package.ok_or_else(|| malformed("states no digest of the package"))?;
@@ -170,7 +176,10 @@ fn copy_crate(from: &Path, to: &Path) -> Result<(), ForgeError> {
 ///
 /// # Errors
 /// [`ForgeError::Host`].
-pub(crate) fn vendor(fetched: &Fetched, fresh: bool) -> Result<(Vec<ArchiveRecord>, bool), ForgeError> {
+pub(crate) fn vendor(
+    fetched: &Fetched,
+    fresh: bool,
+) -> Result<(Vec<ArchiveRecord>, bool), ForgeError> {
     let tree = &fetched.tree;
     let doing = format!("fetching the dependencies of crate:{}", fetched.name);
     for stale in ["vendor", ".cargo"] {

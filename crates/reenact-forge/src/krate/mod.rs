@@ -1,5 +1,6 @@
 //! `crate:NAME[@VER]`: a crate with a binary, fetched outside, built offline in a cell.
 
+mod attempt;
 mod build;
 mod fetch;
 mod metadata;
@@ -9,7 +10,7 @@ use crate::docs::collect;
 use crate::draft::{Draft, command_paths, task_id};
 use crate::error::ForgeError;
 use crate::provenance::{ArchiveRecord, Provenance};
-use build::{Outcome, Plan};
+use attempt::Built;
 use fetch::Fetched;
 use metadata::{PackageInfo, Target};
 use reenact_bundle::shape::CellOptions;
@@ -21,15 +22,6 @@ use std::path::Path;
 
 /// Debian installs these crates' programs under another name.
 const RENAMED: [(&str, &str); 2] = [("bat", "batcat"), ("fd", "fdfind")];
-
-/// A build that worked, and what it was made from.
-struct Built {
-    reference: Vec<u8>,
-    log: String,
-    dependencies: Vec<ArchiveRecord>,
-    notes: Vec<String>,
-    findings: Vec<String>,
-}
 
 /// Fetches a crate and builds its reference. `admit` is asked once the id is known, before anything long begins.
 ///
@@ -50,7 +42,7 @@ pub(crate) fn draft(
     let id = task_id("crate", &fetched.name, &fetched.version);
     admit(&id)?;
     let masks = masks(&fetched.name, &target.name);
-    let built = build_any_way(&fetched, &target, &masks, work, cells, progress)?;
+    let built = attempt::build(&fetched, &target, &masks, work, cells, progress)?;
     let docs = collect::from_crate(&fetched.tree)?;
     let provenance = provenance(&fetched, &package, &target, &built);
     Ok(Draft {
@@ -73,66 +65,6 @@ pub(crate) fn draft(
         build_log: built.log,
         findings: built.findings,
         provenance,
-    })
-}
-
-/// Static with the shipped lock file first; then with a fresh resolution, because old lock files name crates that new
-/// compilers refuse; then both again with a dynamic C library.
-fn build_any_way(
-    fetched: &Fetched,
-    target: &Target,
-    masks: &[String],
-    work: &Path,
-    cells: &CellOptions,
-    progress: &dyn Progress,
-) -> Result<Built, ForgeError> {
-    let host = host_triple()?;
-    let locks: &[bool] = if fetched.ships_lock { &[false, true] } else { &[true] };
-    let mut log = String::new();
-    let mut last_failure = String::new();
-    for static_link in [true, false] {
-        for fresh in locks {
-            let (dependencies, obeyed) = fetch::vendor(fetched, *fresh)?;
-            let emptied = prune::prune(&fetched.tree, &host, &target.required_features)?;
-            let plan = Plan {
-                bin: target.name.clone(),
-                features: target.required_features.clone(),
-                static_link,
-            };
-            let lock = if obeyed { "shipped" } else { "fresh" };
-            match build::build(&fetched.tree, &plan, masks, cells, work, &mut log, progress)? {
-                Outcome::Built(reference) => {
-                    let mut notes = vec![
-                        format!("lock file: {lock}"),
-                        format!("{emptied} vendored packages that {host} does not compile were emptied"),
-                    ];
-                    notes.retain(|n| !n.starts_with("0 "));
-                    let mut findings = Vec::new();
-                    if !static_link {
-                        findings.push(format!("static build failed ({last_failure}); built dynamically"));
-                    }
-                    return Ok(Built { reference, log, dependencies, notes, findings });
-                }
-                Outcome::Failed(how) => {
-                    progress.note(&format!("build with {lock} lock file failed: {how}"));
-                    last_failure = how;
-                }
-            }
-        }
-    }
-    Err(ForgeError::Build {
-        name: format!("crate:{}@{}", fetched.name, fetched.version),
-        how: last_failure,
-        tail: build::telling_lines(&log),
-    })
-}
-
-fn host_triple() -> Result<String, ForgeError> {
-    let command = HostCommand::new("rustc", ["-vV"]);
-    let output = crate::tool::run_ok(&command, "asking the compiler for its platform")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().find_map(|l| l.strip_prefix("host: ")).map(str::to_owned).ok_or_else(|| {
-        ForgeError::host("`rustc -vV` names no host platform", "check the Rust installation")
     })
 }
 

@@ -8,9 +8,9 @@ use reenact_bundle::fsx::{fs_error, read};
 use std::path::Path;
 
 /// Manifest keys that name files, or need a build script.
-const FILE_KEYS: [&str; 10] = [
-    "lib", "bin", "example", "test", "bench", "badges", "dev-dependencies", "lints", "profile", "workspace",
-];
+/// Dev-dependencies stay: features may name them.
+const FILE_KEYS: [&str; 9] =
+    ["lib", "bin", "example", "test", "bench", "badges", "lints", "profile", "workspace"];
 const PACKAGE_FILE_KEYS: [&str; 7] =
     ["build", "links", "readme", "license-file", "include", "exclude", "default-run"];
 
@@ -42,11 +42,13 @@ fn empty(package: &Path) -> Result<(), ForgeError> {
     let manifest = String::from_utf8_lossy(&read(&package.join("Cargo.toml"))?).into_owned();
     let manifest = stub_manifest(&manifest)
         .ok_or_else(|| malformed("Cargo.toml", "is not a package manifest"))?;
-    let sums: serde_json::Value = serde_json::from_slice(&read(&package.join(".cargo-checksum.json"))?)
-        .map_err(|_| malformed(".cargo-checksum.json", "is not a checksum file"))?;
+    let sums: serde_json::Value =
+        serde_json::from_slice(&read(&package.join(".cargo-checksum.json"))?)
+            .map_err(|_| malformed(".cargo-checksum.json", "is not a checksum file"))?;
     let sums = serde_json::json!({ "files": {}, "package": sums.get("package") });
     std::fs::remove_dir_all(package).map_err(fs_error(package, "empty"))?;
-    let write = |name: &str, text: &str| reenact_bundle::write_atomic(&package.join(name), text.as_bytes());
+    let write =
+        |name: &str, text: &str| reenact_bundle::write_atomic(&package.join(name), text.as_bytes());
     write("Cargo.toml", &manifest)?;
     write("src/lib.rs", "")?;
     write(".cargo-checksum.json", &sums.to_string())?;
@@ -83,7 +85,7 @@ mod tests {
         let stub = stub_manifest(
             "[package]\nname = \"w\"\nversion = \"1.2.3\"\nbuild = \"b.rs\"\nlinks = \"w\"\n[lib]\npath = \"x/y.rs\"\n\
              [[bin]]\nname = \"z\"\npath = \"z.rs\"\n[dependencies.a]\nversion = \"1\"\noptional = true\n\
-             [features]\nf = [\"dep:a\"]\n[target.\"cfg(windows)\".dependencies.b]\nversion = \"2\"\n",
+             [dev-dependencies.d]\nversion = \"3\"\n[features]\nf = [\"dep:a\", \"d/x\"]\n[target.\"cfg(windows)\".dependencies.b]\nversion = \"2\"\n",
         )
         .unwrap();
         let table: toml::Table = toml::from_str(&stub).unwrap();
@@ -93,7 +95,8 @@ mod tests {
         assert_eq!(table["lib"]["path"].as_str(), Some("src/lib.rs"));
         assert_eq!(table["dependencies"]["a"]["optional"].as_bool(), Some(true));
         assert!(table["target"]["cfg(windows)"]["dependencies"].get("b").is_some());
-        assert!(table["features"].get("f").is_some());
+        // A feature may name a dev-dependency, so these stay as well.
+        assert!(table["features"].get("f").is_some() && table.get("dev-dependencies").is_some());
         assert!(stub_manifest("x = 1").is_none());
     }
 }

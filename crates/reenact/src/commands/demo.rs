@@ -79,7 +79,7 @@ fn make_task(args: &Demo, context: &Context, ui: &Ui<'_>) -> Result<TaskBundle, 
         source: args.source.parse()?,
         out: args.out.join("tasks"),
         bin: None,
-        docs: None,
+        docs: args.docs.clone(),
         split: Split::Public,
         force: false,
         cells: context.cells.clone(),
@@ -87,7 +87,8 @@ fn make_task(args: &Demo, context: &Context, ui: &Ui<'_>) -> Result<TaskBundle, 
     let source = args.source.clone();
     let same = |task: &TaskBundle| {
         let s = &task.manifest.source;
-        [format!("{}:{}", s.kind, s.name), format!("{}:{}@{}", s.kind, s.name, s.version), format!("{}:{}={}", s.kind, s.name, s.version)].contains(&source)
+        // A path names a file, not a name and version: it is always made anew, or refused because it is there.
+        s.kind != "path" && [format!("{}:{}", s.kind, s.name), format!("{}:{}@{}", s.kind, s.name, s.version), format!("{}:{}={}", s.kind, s.name, s.version)].contains(&source)
     };
     for entry in std::fs::read_dir(&request.out).into_iter().flatten().flatten() {
         if let Ok(task) = TaskBundle::open(&entry.path().display().to_string())

@@ -1,0 +1,10 @@
+//! Integration tests: the real binary on real programs. They need root or user namespaces and fail loudly without.
+#![expect(clippy::disallowed_methods, reason = "these tests drive the real binary")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod bad_input;
+mod bad_runs;
+mod kill_nine;
+mod main_job;
+mod support;
+mod unprivileged;
