@@ -37,7 +37,8 @@ pub fn new_task(req: &NewTask, progress: &dyn Progress) -> Result<TaskBundle, Fo
     refuse_existing(&req.out, &draft.id, req.force)?;
     add_user_docs(req, &mut draft)?;
 
-    let seal = seal_with_runtime(&draft.reference, draft.runtime.as_deref(), &draft.source.name)?;
+    let seal =
+        seal_with_runtime(&draft.reference, draft.runtime.as_deref(), &req.source.to_string())?;
     let manifest = manifest(req, &draft, seal);
     progress.note(&format!(
         "seal: {:?} ({})",

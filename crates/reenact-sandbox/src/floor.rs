@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 pub fn bare_spawn(program: &str, args: &[String]) -> Result<Duration, SandboxError> {
     let fail = |what: String| SandboxError::Tool { program: program.to_owned(), what };
     let c = |s: &str| CString::new(s).map_err(|e| fail(e.to_string()));
-    let strings = std::iter::once(program).chain(args.iter().map(String::as_str)).map(c).collect::<Result<Vec<_>, _>>()?;
+    let strings = std::iter::once(program)
+        .chain(args.iter().map(String::as_str))
+        .map(c)
+        .collect::<Result<Vec<_>, _>>()?;
     let mut argv: Vec<*mut libc::c_char> = strings.iter().map(|s| s.as_ptr().cast_mut()).collect();
     argv.push(std::ptr::null_mut());
     let env = [c("PATH=/usr/bin:/bin")?, c("LANG=C.UTF-8")?];
@@ -23,11 +26,24 @@ pub fn bare_spawn(program: &str, args: &[String]) -> Result<Duration, SandboxErr
         let mut actions: libc::posix_spawn_file_actions_t = std::mem::zeroed();
         libc::posix_spawn_file_actions_init(&raw mut actions);
         for fd in 0..3 {
-            libc::posix_spawn_file_actions_addopen(&raw mut actions, fd, c"/dev/null".as_ptr(), libc::O_RDWR, 0);
+            libc::posix_spawn_file_actions_addopen(
+                &raw mut actions,
+                fd,
+                c"/dev/null".as_ptr(),
+                libc::O_RDWR,
+                0,
+            );
         }
         let mut pid = 0;
         let begun = Instant::now();
-        let errno = libc::posix_spawn(&raw mut pid, strings[0].as_ptr(), &raw const actions, std::ptr::null(), argv.as_ptr(), envp.as_ptr());
+        let errno = libc::posix_spawn(
+            &raw mut pid,
+            strings[0].as_ptr(),
+            &raw const actions,
+            std::ptr::null(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+        );
         if errno != 0 {
             return Err(fail(std::io::Error::from_raw_os_error(errno).to_string()));
         }

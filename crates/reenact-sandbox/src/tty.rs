@@ -1,7 +1,9 @@
 //! Terminal steps: the host types at the master, reads it, and draws the screen.
 //!
-//! A key is sent only when the program is idle: nothing was written for a while *and* every thread in the cell sleeps, twice
-//! in a row. Load can delay that moment but not make it come too early, which a plain pause cannot promise.
+//! A key is sent only when the program is idle: nothing was written for a while *and* every thread in the cell sleeps,
+//! several times in a row. What was typed reaches the program through a kernel worker, which a loaded machine delays; so
+//! the quiet time grows with the delay that our own waits meet. Load can postpone the moment but should not make it come
+//! too early, which a plain pause cannot promise.
 
 use crate::cell::{RunSpec, decode, request, wall};
 use crate::error::SandboxError;
@@ -15,8 +17,13 @@ use std::time::{Duration, Instant};
 
 /// Quiet time before a key, where the case says nothing.
 const QUIET: Duration = Duration::from_millis(30);
-/// Idle confirmations in a row before a key is sent.
-const CONFIRMATIONS: u32 = 2;
+/// Idle confirmations in a row before a key is sent, and the time between them.
+const CONFIRMATIONS: u32 = 3;
+const BETWEEN: Duration = Duration::from_millis(6);
+/// How long one wait for events lasts at most.
+const TICK: Duration = Duration::from_millis(5);
+/// The quiet time grows by this many times the delay that our waits meet.
+const LAG_FACTOR: u32 = 8;
 /// Idle time after which a text that is waited for will not come any more.
 const GIVE_UP: Duration = Duration::from_millis(2000);
 /// Idle time after the last key before a program that still runs is ended.
@@ -33,6 +40,9 @@ struct Driver<'a> {
     quiet_since: Instant,
     asked: bool,
     confirmed: u32,
+    confirmed_at: Instant,
+    /// By how much our own short waits overrun; decays.
+    lag: Duration,
     hung_up: bool,
 }
 
@@ -66,6 +76,8 @@ pub fn run(
         quiet_since: Instant::now(),
         asked: false,
         confirmed: 0,
+        confirmed_at: Instant::now(),
+        lag: Duration::ZERO,
         hung_up: false,
     };
     let (frame, stopped) = driver.play(tty)?;
@@ -114,6 +126,7 @@ impl Driver<'_> {
                 let asleep = Reader::new(&frame.payload).u8() == Some(1);
                 // A failed confirmation does not count as activity of the screen, but the count starts over.
                 self.confirmed = if asleep { self.confirmed + 1 } else { 0 };
+                self.confirmed_at = Instant::now();
             }
             if stopped.is_some() {
                 continue;
@@ -151,11 +164,15 @@ impl Driver<'_> {
             return Next::Wait;
         }
         let Some(key) = tty.keys.get(at) else {
-            return if self.quiet_for() >= LINGER { Next::Stop(None) } else { Next::Wait };
+            return if self.quiet_for() >= LINGER + self.lag * LAG_FACTOR {
+                Next::Stop(None)
+            } else {
+                Next::Wait
+            };
         };
         match &key.wait_for {
             Some(text) if !self.screen(tty).contains(text.as_str()) => {
-                if self.quiet_for() >= GIVE_UP {
+                if self.quiet_for() >= GIVE_UP + self.lag * LAG_FACTOR {
                     Next::Stop(Some(text.clone()))
                 } else {
                     Next::Wait
@@ -172,11 +189,10 @@ impl Driver<'_> {
             .get(at)
             .and_then(|k| k.wait_ms)
             .map_or(QUIET, |ms| Duration::from_millis(u64::from(ms)));
-        if !self.asked
-            && !self.hung_up
-            && self.quiet_for() >= quiet
-            && self.confirmed < CONFIRMATIONS
-        {
+        let quiet = quiet + self.lag * LAG_FACTOR;
+        let spaced = self.confirmed == 0 || self.confirmed_at.elapsed() >= BETWEEN;
+        let due = self.quiet_for() >= quiet && spaced && self.confirmed < CONFIRMATIONS;
+        if due && !self.asked && !self.hung_up {
             self.asked = true;
             self.send(op::TTY_POLL)?;
         }
@@ -198,8 +214,12 @@ impl Driver<'_> {
             libc::pollfd { fd: master, events: libc::POLLIN, revents: 0 },
             libc::pollfd { fd: self.running.wire.raw_fd(), events: libc::POLLIN, revents: 0 },
         ];
+        let begun = Instant::now();
         // SAFETY: two pollfds. An interruption counts as a short wait.
-        unsafe { libc::poll(fds.as_mut_ptr(), 2, 5) };
+        let ready = unsafe { libc::poll(fds.as_mut_ptr(), 2, TICK.as_millis() as i32) };
+        if ready == 0 {
+            self.lag = begun.elapsed().saturating_sub(TICK).max(self.lag * 9 / 10);
+        }
         if fds[1].revents != 0
             && let Some(frame) = self.running.wire.try_next()?
         {

@@ -21,6 +21,8 @@ const MEMORY_POLL_MS: u64 = 10;
 const DEATH_US: u64 = 20_000_000;
 /// Errno reported when they do not.
 pub const ESTUCK: i32 = 110;
+/// Pieces that stdin is fed in at most; the rest then goes whole, so that a long input does not take forever.
+const MAX_PIECES: u32 = 64;
 /// Kept buffers are trimmed to this size after each run.
 const KEEP: usize = 256 << 10;
 
@@ -192,7 +194,8 @@ fn follow(
         stderr_len: 0,
     };
     let mut feed = request.stdin;
-    feed_stdin(pipes, &mut feed, request.stdin_chunk);
+    let mut pieces = 0;
+    feed_stdin(pipes, &mut feed, &mut pieces, request.stdin_chunk);
     let is_tty = request.flags & flag::TTY != 0;
     let socket_events = if is_tty { POLLIN | POLLRDHUP } else { POLLRDHUP };
     let deadline = begun + request.wall_ms * 1000;
@@ -237,7 +240,7 @@ fn follow(
             break;
         }
         if fds[STDIN].revents != 0 {
-            feed_stdin(pipes, &mut feed, request.stdin_chunk);
+            feed_stdin(pipes, &mut feed, &mut pieces, request.stdin_chunk);
         }
         if fds[0].revents != 0 {
             break;
@@ -353,7 +356,9 @@ fn drain(fd: i32, into: &mut Buf, limit: u64) -> u64 {
 }
 
 /// Writes as much stdin as fits (or one piece of `chunk` bytes), and closes the pipe after the last byte.
-fn feed_stdin(pipes: &mut Pipes, feed: &mut &[u8], chunk: u32) {
+fn feed_stdin(pipes: &mut Pipes, feed: &mut &[u8], pieces: &mut u32, chunk: u32) {
+    let chunk = if *pieces < MAX_PIECES { chunk } else { 0 };
+    *pieces += 1;
     let fd = pipes.stdin.1;
     if fd < 0 {
         return;

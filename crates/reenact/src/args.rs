@@ -307,7 +307,9 @@ pub enum BenchPart {
 /// `90`, `60s`, `5m`, `1h`, `250ms`.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let n: u64 = text[..digits].parse().map_err(|_| "expected a number and a unit, such as 60s".to_owned())?;
+    let n: u64 = text[..digits]
+        .parse()
+        .map_err(|_| "expected a number and a unit, such as 60s".to_owned())?;
     match &text[digits..] {
         "ms" => Ok(Duration::from_millis(n)),
         "" | "s" => Ok(Duration::from_secs(n)),

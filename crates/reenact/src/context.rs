@@ -95,5 +95,9 @@ pub fn workers(asked: Option<usize>) -> usize {
 /// This build of the harness.
 pub fn harness() -> Harness {
     let dirty = option_env!("REENACT_DIRTY") == Some("true");
-    reenact_model::run::this_harness(env!("CARGO_PKG_VERSION"), option_env!("REENACT_COMMIT"), dirty)
+    reenact_model::run::this_harness(
+        env!("CARGO_PKG_VERSION"),
+        option_env!("REENACT_COMMIT"),
+        dirty,
+    )
 }

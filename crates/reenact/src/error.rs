@@ -137,7 +137,8 @@ impl From<reenact_bundle::FsError> for CommandError {
 
 fn sandbox_hint(error: &reenact_sandbox::SandboxError) -> String {
     match error {
-        reenact_sandbox::SandboxError::Setup { .. } | reenact_sandbox::SandboxError::Layer { .. } => {
+        reenact_sandbox::SandboxError::Setup { .. }
+        | reenact_sandbox::SandboxError::Layer { .. } => {
             "`reenact doctor` shows what this host gives and what to do".to_owned()
         }
         _ => "run it again; if it stays, `reenact doctor` may say why".to_owned(),

@@ -24,7 +24,11 @@ impl<'a> Ui<'a> {
         self.finish();
         if self.context.live {
             let bar = if total > 0 { ProgressBar::new(total) } else { ProgressBar::new_spinner() };
-            let style = if total > 0 { "{msg} {wide_bar} {pos}/{len} {elapsed}" } else { "{spinner} {msg} {elapsed}" };
+            let style = if total > 0 {
+                "{msg} {wide_bar} {pos}/{len} {elapsed}"
+            } else {
+                "{spinner} {msg} {elapsed}"
+            };
             if let Ok(style) = ProgressStyle::with_template(style) {
                 bar.set_style(style);
             }
@@ -40,7 +44,9 @@ impl<'a> Ui<'a> {
         if let Some(bar) = self.bar.borrow().as_ref() {
             if bar.length() != Some(total) {
                 bar.set_length(total);
-                if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}") {
+                if let Ok(style) =
+                    ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}")
+                {
                     bar.set_style(style);
                 }
             }
@@ -106,7 +112,13 @@ impl GradeReporter for Ui<'_> {
     fn task_finished(&self, r: &TaskResult) {
         self.finish();
         let seconds = (r.suite_ms + r.build.wall_ms) as f64 / 1000.0;
-        self.line(&format!("{}: {} {}/{} in {seconds:.1} s", r.task, r.outcome.name(), r.passed, r.total));
+        self.line(&format!(
+            "{}: {} {}/{} in {seconds:.1} s",
+            r.task,
+            r.outcome.name(),
+            r.passed,
+            r.total
+        ));
     }
 
     fn note(&self, text: &str) {

@@ -9,7 +9,8 @@ use reenact_cleanroom::{Baseline, RunOptions, run_baseline};
 use reenact_grade::{GradeOptions, GradeReporter};
 use reenact_model::run::TaskResult;
 use reenact_model::{
-    Captured, Case, Content, Digest, ExitCode, ExitExpect, Expect, Matcher, NoBlobs, Step, SuiteManifest,
+    Captured, Case, Content, Digest, ExitCode, ExitExpect, Expect, Matcher, NoBlobs, Step,
+    SuiteManifest,
 };
 use reenact_sandbox::floor::{bare_spawn, peak_memory};
 use reenact_sandbox::{Cell, CellSpec, Perturbation};
@@ -87,7 +88,14 @@ fn programs(dir: &Path) -> Vec<(String, String, Vec<String>)> {
     let compiled = std::fs::write(&source, text).is_ok()
         && reenact_sandbox::host::HostCommand::new(
             "cc",
-            ["-static", "-nostdlib", "-O1", "-o", &tiny.display().to_string(), &source.display().to_string()],
+            [
+                "-static",
+                "-nostdlib",
+                "-O1",
+                "-o",
+                &tiny.display().to_string(),
+                &source.display().to_string(),
+            ],
         )
         .run()
         .is_ok_and(|o| o.ok());
@@ -113,14 +121,18 @@ fn programs(dir: &Path) -> Vec<(String, String, Vec<String>)> {
 fn invocation(runs: usize, context: &Context) -> Result<Vec<Line>, CommandError> {
     let dir = tempfile::tempdir().map_err(CommandError::environment)?;
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).map_err(CommandError::environment)?;
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
+        .map_err(CommandError::environment)?;
     let mut lines = Vec::new();
     for (name, program, args) in programs(dir.path()) {
         let mut spec = CellSpec { isolation: context.cells.isolation, ..CellSpec::host() };
         let mut inside = program.clone();
         if program.starts_with(&dir.path().display().to_string()) {
             inside = reenact_sandbox::spec::PROGRAM.to_owned();
-            spec.mounts.push(reenact_sandbox::Mount { source: PathBuf::from(&program), target: inside.clone() });
+            spec.mounts.push(reenact_sandbox::Mount {
+                source: PathBuf::from(&program),
+                target: inside.clone(),
+            });
         }
         let mut cell = Cell::start(&spec)?;
         let case = plain_case(&args);
@@ -148,7 +160,10 @@ fn invocation(runs: usize, context: &Context) -> Result<Vec<Line>, CommandError>
 
 /// A task whose reference is `/bin/echo`-like: the host's `printf`, with `cases` cases, written by hand.
 fn make_task(dir: &Path, cases: usize) -> Result<TaskBundle, CommandError> {
-    let program = ["/usr/bin/printf", "/bin/echo"].into_iter().find(|p| Path::new(p).exists()).unwrap_or("/bin/echo");
+    let program = ["/usr/bin/printf", "/bin/echo"]
+        .into_iter()
+        .find(|p| Path::new(p).exists())
+        .unwrap_or("/bin/echo");
     let root = dir.join("path__bench.1");
     let bytes = std::fs::read(program).map_err(CommandError::environment)?;
     fsx::write_atomic(&root.join("sealed/reference"), &bytes)?;
@@ -224,10 +239,27 @@ impl GradeReporter for Clock {
 }
 
 /// A graded upper-bound run: its result, total time, and time to the first verdict.
-fn grade_once(task: &TaskBundle, run: &Path, workers: usize, context: &Context) -> Result<(TaskResult, Duration, Duration), CommandError> {
-    let options =
-        RunOptions { out: run.to_path_buf(), cells: context.cells.clone(), workers, harness: harness(), force: false };
-    run_baseline(task, &task.root.display().to_string(), &Baseline::Reference, &[], &options, &reenact_bundle::Quiet)?;
+fn grade_once(
+    task: &TaskBundle,
+    run: &Path,
+    workers: usize,
+    context: &Context,
+) -> Result<(TaskResult, Duration, Duration), CommandError> {
+    let options = RunOptions {
+        out: run.to_path_buf(),
+        cells: context.cells.clone(),
+        workers,
+        harness: harness(),
+        force: false,
+    };
+    run_baseline(
+        task,
+        &task.root.display().to_string(),
+        &Baseline::Reference,
+        &[],
+        &options,
+        &reenact_bundle::Quiet,
+    )?;
     let grading = GradeOptions {
         workers,
         cells: context.cells.clone(),
@@ -241,9 +273,13 @@ fn grade_once(task: &TaskBundle, run: &Path, workers: usize, context: &Context) 
     let clock = Clock::start();
     let mut results = reenact_grade::grade(run, &grading, &clock)?;
     let took = clock.begun.elapsed();
-    let result = results.pop().ok_or_else(|| CommandError::environment("the bench run has no result"))?;
+    let result =
+        results.pop().ok_or_else(|| CommandError::environment("the bench run has no result"))?;
     if result.passed != result.total {
-        return Err(CommandError::environment(format!("the bench's own reference passed {}/{}", result.passed, result.total)));
+        return Err(CommandError::environment(format!(
+            "the bench's own reference passed {}/{}",
+            result.passed, result.total
+        )));
     }
     Ok((result, took, clock.first.get().unwrap_or(took)))
 }
@@ -257,7 +293,8 @@ fn throughput(context: &Context) -> Result<Vec<Line>, CommandError> {
     let mut lines = Vec::new();
     for workers in [1, 2] {
         let floor = floor_rate(&program, CASES, workers)?;
-        let (result, _, _) = grade_once(&task, &dir.path().join(format!("run{workers}")), workers, context)?;
+        let (result, _, _) =
+            grade_once(&task, &dir.path().join(format!("run{workers}")), workers, context)?;
         let rate = CASES as f64 / (result.suite_ms.max(1) as f64 / 1000.0);
         lines.push(Line {
             what: format!("grading {CASES} cases, {workers} worker(s), cases a second"),
@@ -274,7 +311,11 @@ fn floor_rate(program: &str, cases: usize, threads: usize) -> Result<f64, Comman
     let begun = Instant::now();
     std::thread::scope(|scope| {
         let handles: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| (0..cases / threads).try_for_each(|_| bare_spawn(program, &args).map(|_| ()))))
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..cases / threads).try_for_each(|_| bare_spawn(program, &args).map(|_| ()))
+                })
+            })
             .collect();
         handles.into_iter().try_for_each(|h| h.join().unwrap_or(Ok(())))
     })?;
@@ -303,13 +344,17 @@ fn start(context: &Context) -> Result<Line, CommandError> {
 fn memory(context: &Context) -> Result<Line, CommandError> {
     let dir = tempfile::tempdir().map_err(CommandError::environment)?;
     let task = make_task(dir.path(), 10_000)?;
-    let size = Suite::load(&task.suite_dir())?.cases.iter().map(|c| c.to_line().len()).sum::<usize>();
+    let size =
+        Suite::load(&task.suite_dir())?.cases.iter().map(|c| c.to_line().len()).sum::<usize>();
     let before = peak_memory();
     grade_once(&task, &dir.path().join("run"), 2, context)?;
     let after = peak_memory();
     let mib = |n: u64| n as f64 / f64::from(1 << 20);
     Ok(Line {
-        what: format!("peak memory while grading 10,000 cases (suite of {:.1} MiB)", mib(size as u64)),
+        what: format!(
+            "peak memory while grading 10,000 cases (suite of {:.1} MiB)",
+            mib(size as u64)
+        ),
         floor: format!("{:.1} MiB (before)", mib(before)),
         ours: format!("{:.1} MiB", mib(after)),
         ratio: mib(after) / mib(before),

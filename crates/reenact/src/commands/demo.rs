@@ -17,7 +17,8 @@ use reenact_report::{Summary, comparison_table, summarise};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-const AGENTS: [Baseline; 4] = [Baseline::Null, Baseline::Help, Baseline::Memorizer, Baseline::Reference];
+const AGENTS: [Baseline; 4] =
+    [Baseline::Null, Baseline::Help, Baseline::Memorizer, Baseline::Reference];
 /// The suite's seed, and another for the memorizer's probes: it must not know the suite.
 const SUITE_SEED: u64 = 1;
 const PROBE_SEED: u64 = 4242;
@@ -28,7 +29,8 @@ pub fn demo(args: &Demo, context: &Context) -> Done {
     let health = reenact_sandbox::doctor::examine();
     if !health.usable {
         context.err(&doctor::render(&health, false, false));
-        return Err(CommandError::environment("no cell can be started on this host").hint("see `reenact doctor`"));
+        return Err(CommandError::environment("no cell can be started on this host")
+            .hint("see `reenact doctor`"));
     }
     if context.verbose {
         context.say(&doctor::render(&health, false, false));
@@ -43,10 +45,20 @@ pub fn demo(args: &Demo, context: &Context) -> Done {
     let stop = reenact_sandbox::interrupt::stop_flag();
     for agent in AGENTS {
         let out = args.out.join("runs").join(agent.name());
-        let options =
-            RunOptions { out: out.clone(), cells: context.cells.clone(), workers, harness: harness(), force: false };
+        let options = RunOptions {
+            out: out.clone(),
+            cells: context.cells.clone(),
+            workers,
+            harness: harness(),
+            force: false,
+        };
         let probes = if agent.wants_probes() {
-            propose(&task, PROBES, PROBE_SEED, &ExploreOptions { workers, cells: context.cells.clone() })?
+            propose(
+                &task,
+                PROBES,
+                PROBE_SEED,
+                &ExploreOptions { workers, cells: context.cells.clone() },
+            )?
         } else {
             Vec::new()
         };
@@ -88,7 +100,13 @@ fn make_task(args: &Demo, context: &Context, ui: &Ui<'_>) -> Result<TaskBundle, 
     let same = |task: &TaskBundle| {
         let s = &task.manifest.source;
         // A path names a file, not a name and version: it is always made anew, or refused because it is there.
-        s.kind != "path" && [format!("{}:{}", s.kind, s.name), format!("{}:{}@{}", s.kind, s.name, s.version), format!("{}:{}={}", s.kind, s.name, s.version)].contains(&source)
+        s.kind != "path"
+            && [
+                format!("{}:{}", s.kind, s.name),
+                format!("{}:{}@{}", s.kind, s.name, s.version),
+                format!("{}:{}={}", s.kind, s.name, s.version),
+            ]
+            .contains(&source)
     };
     for entry in std::fs::read_dir(&request.out).into_iter().flatten().flatten() {
         if let Ok(task) = TaskBundle::open(&entry.path().display().to_string())
@@ -102,9 +120,19 @@ fn make_task(args: &Demo, context: &Context, ui: &Ui<'_>) -> Result<TaskBundle, 
 }
 
 /// Generates the suite, or takes the one that is there.
-fn make_suite(task: &TaskBundle, args: &Demo, workers: usize, context: &Context, ui: &Ui<'_>) -> Result<(), CommandError> {
+fn make_suite(
+    task: &TaskBundle,
+    args: &Demo,
+    workers: usize,
+    context: &Context,
+    ui: &Ui<'_>,
+) -> Result<(), CommandError> {
     if let Ok(suite) = Suite::load(&task.suite_dir()) {
-        context.say(&format!("{}: suite of {} cases made before, used again", task.id(), suite.cases.len()));
+        context.say(&format!(
+            "{}: suite of {} cases made before, used again",
+            task.id(),
+            suite.cases.len()
+        ));
         return Ok(());
     }
     let options = GenerateOptions {
@@ -115,17 +143,38 @@ fn make_suite(task: &TaskBundle, args: &Demo, workers: usize, context: &Context,
     };
     let suite = generate(task, &options, ui)?;
     ui.finish();
-    context.say(&format!("{}: {} cases in {} groups", task.id(), suite.cases.len(), suite.manifest.groups.len()));
+    context.say(&format!(
+        "{}: {} cases in {} groups",
+        task.id(),
+        suite.cases.len(),
+        suite.manifest.groups.len()
+    ));
     Ok(())
 }
 
-fn finish(rows: &[(String, Summary)], runs: &[PathBuf], page: &std::path::Path, took: Duration, context: &Context) -> Done {
+fn finish(
+    rows: &[(String, Summary)],
+    runs: &[PathBuf],
+    page: &std::path::Path,
+    took: Duration,
+    context: &Context,
+) -> Done {
     if context.json {
-        let runs: Vec<_> = rows.iter().zip(runs).map(|((agent, s), run)| serde_json::json!({"agent": agent, "run": run, "summary": s})).collect();
-        context.print_json(&serde_json::json!({"runs": runs, "report": page, "seconds": took.as_secs()}));
+        let runs: Vec<_> = rows
+            .iter()
+            .zip(runs)
+            .map(|((agent, s), run)| serde_json::json!({"agent": agent, "run": run, "summary": s}))
+            .collect();
+        context.print_json(
+            &serde_json::json!({"runs": runs, "report": page, "seconds": took.as_secs()}),
+        );
     } else {
         let mut text = comparison_table(rows, context.color);
-        text.push_str(&format!("\nTook {} s. One failing case: reenact show {} TASK --failed\nReport:", took.as_secs(), runs[2].display()));
+        text.push_str(&format!(
+            "\nTook {} s. One failing case: reenact show {} TASK --failed\nReport:",
+            took.as_secs(),
+            runs[2].display()
+        ));
         context.made(&text, page);
     }
     let excluded = rows.iter().any(|(_, s)| s.totals.excluded_for_infrastructure > 0);

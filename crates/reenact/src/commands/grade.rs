@@ -32,7 +32,8 @@ pub fn grade(args: &Grade, context: &Context) -> Done {
         graded.push((run.clone(), summarise(&results)));
     }
     if graded.iter().all(|(_, s)| s.rows.is_empty()) {
-        return Err(CommandError::nothing("no task to grade").hint("`reenact run` puts submissions into a run directory"));
+        return Err(CommandError::nothing("no task to grade")
+            .hint("`reenact run` puts submissions into a run directory"));
     }
     print(&graded, context);
     Ok(verdict(&graded, args.fail_under))
@@ -40,7 +41,8 @@ pub fn grade(args: &Grade, context: &Context) -> Done {
 
 pub fn regrade(args: &Regrade, context: &Context) -> Done {
     let ui = Ui::new(context);
-    let results = reenact_grade::regrade(&args.run, &args.only, args.tasks.as_deref(), &harness(), &ui)?;
+    let results =
+        reenact_grade::regrade(&args.run, &args.only, args.tasks.as_deref(), &harness(), &ui)?;
     drop(ui);
     let graded = [(args.run.clone(), summarise(&results))];
     print(&graded, context);
@@ -50,7 +52,8 @@ pub fn regrade(args: &Regrade, context: &Context) -> Done {
 /// The summary of each run, or of all side by side.
 fn print(graded: &[(PathBuf, Summary)], context: &Context) {
     if context.json {
-        let runs: Vec<_> = graded.iter().map(|(run, s)| serde_json::json!({"run": run, "summary": s})).collect();
+        let runs: Vec<_> =
+            graded.iter().map(|(run, s)| serde_json::json!({"run": run, "summary": s})).collect();
         context.print_json(&serde_json::json!({"runs": runs}));
         return;
     }
@@ -78,7 +81,9 @@ fn verdict(graded: &[(PathBuf, Summary)], fail_under: Option<f64>) -> ExitCode {
     if graded.iter().any(|(_, s)| s.totals.excluded_for_infrastructure > 0) {
         return ExitCode::Environment;
     }
-    let below = |s: &Summary| s.rows.iter().any(|r| r.score.is_some_and(|score| fail_under.is_some_and(|f| score < f)));
+    let below = |s: &Summary| {
+        s.rows.iter().any(|r| r.score.is_some_and(|score| fail_under.is_some_and(|f| score < f)))
+    };
     if graded.iter().any(|(_, s)| below(s)) { ExitCode::CheckFailed } else { ExitCode::Done }
 }
 

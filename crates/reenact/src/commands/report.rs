@@ -30,7 +30,12 @@ pub fn report(args: &Report, context: &Context) -> Done {
 }
 
 /// Writes the report of `runs` to `out`.
-pub fn write(runs: &[PathBuf], out: &Path, tasks: Option<&Path>, context: &Context) -> Result<(), CommandError> {
+pub fn write(
+    runs: &[PathBuf],
+    out: &Path,
+    tasks: Option<&Path>,
+    context: &Context,
+) -> Result<(), CommandError> {
     let mut loaded = Vec::new();
     let mut suites: BTreeMap<String, (TaskBundle, Suite, String)> = BTreeMap::new();
     for run in runs {
@@ -40,23 +45,33 @@ pub fn write(runs: &[PathBuf], out: &Path, tasks: Option<&Path>, context: &Conte
             if suites.contains_key(&result.task) {
                 continue;
             }
-            match open_task(&manifest, &result.task, tasks).and_then(|t| Ok((Suite::load(&t.suite_dir())?, t))) {
+            match open_task(&manifest, &result.task, tasks)
+                .and_then(|t| Ok((Suite::load(&t.suite_dir())?, t)))
+            {
                 Ok((suite, task)) if suite.manifest.digest == result.suite_digest => {
                     let s = &task.manifest.source;
                     let source = format!("{} {} {}", s.kind, s.name, s.version);
                     suites.insert(result.task.clone(), (task, suite, source));
                 }
-                Ok(_) => context.say(&format!("note: {}: the suite has changed; its cases are shown without differences", result.task)),
+                Ok(_) => context.say(&format!(
+                    "note: {}: the suite has changed; its cases are shown without differences",
+                    result.task
+                )),
                 Err(e) => {
-                    context.say(&format!("note: {}: shown without differences, because its suite cannot be read", result.task));
+                    context.say(&format!(
+                        "note: {}: shown without differences, because its suite cannot be read",
+                        result.task
+                    ));
                     e.print(context);
                 }
             }
         }
         loaded.push(Loaded { name: name(run), manifest, results });
     }
-    let views: Vec<RunView<'_>> =
-        loaded.iter().map(|l| RunView { name: &l.name, manifest: &l.manifest, results: &l.results }).collect();
+    let views: Vec<RunView<'_>> = loaded
+        .iter()
+        .map(|l| RunView { name: &l.name, manifest: &l.manifest, results: &l.results })
+        .collect();
     let page = html(&views, &|id| {
         let (task, suite, source) = suites.get(id)?;
         Some(SuiteView {
@@ -76,24 +91,36 @@ pub fn write(runs: &[PathBuf], out: &Path, tasks: Option<&Path>, context: &Conte
 pub fn manifest(run: &Path) -> Result<RunManifest, CommandError> {
     let file = run.join("run.toml");
     if !file.is_file() {
-        return Err(CommandError::usage(format!("{}: not a run directory (no run.toml)", run.display()))
-            .hint("make one: reenact run TASK --agent NAME -o RUN"));
+        return Err(CommandError::usage(format!(
+            "{}: not a run directory (no run.toml)",
+            run.display()
+        ))
+        .hint("make one: reenact run TASK --agent NAME -o RUN"));
     }
     let bytes = fsx::read(&file)?;
-    let text = String::from_utf8(bytes).map_err(|_| CommandError::usage(format!("{}: is not UTF-8", file.display())))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| CommandError::usage(format!("{}: is not UTF-8", file.display())))?;
     RunManifest::parse(&file, &text).map_err(CommandError::usage)
 }
 
 /// The bundle of a run's task: under `tasks` first, then where the run says.
-pub fn open_task(manifest: &RunManifest, id: &str, tasks: Option<&Path>) -> Result<TaskBundle, CommandError> {
+pub fn open_task(
+    manifest: &RunManifest,
+    id: &str,
+    tasks: Option<&Path>,
+) -> Result<TaskBundle, CommandError> {
     if let Some(root) = tasks {
         let path = root.join(id);
         if path.join("task.toml").is_file() {
             return Ok(TaskBundle::open(&path.display().to_string())?);
         }
     }
-    let entry = manifest.tasks.get(id).ok_or_else(|| CommandError::usage(format!("the run has no task {id:?}")))?;
+    let entry = manifest
+        .tasks
+        .get(id)
+        .ok_or_else(|| CommandError::usage(format!("the run has no task {id:?}")))?;
     TaskBundle::open(&entry.path).or_else(|_| TaskBundle::open(id)).map_err(|e| {
-        CommandError::from(e).hint(format!("the run was made with {}; give --tasks DIR if it has moved", entry.path))
+        CommandError::from(e)
+            .hint(format!("the run was made with {}; give --tasks DIR if it has moved", entry.path))
     })
 }

@@ -12,11 +12,20 @@ use reenact_model::ExitCode;
 pub fn run(args: &Run, context: &Context) -> Done {
     let agent: Baseline = args.agent.parse()?;
     // Every task is opened before the first is run: a typing error must not cost an hour.
-    let tasks = args.tasks.iter().map(|name| Ok((name, TaskBundle::open(name)?))).collect::<Result<Vec<_>, crate::error::CommandError>>()?;
+    let tasks = args
+        .tasks
+        .iter()
+        .map(|name| Ok((name, TaskBundle::open(name)?)))
+        .collect::<Result<Vec<_>, crate::error::CommandError>>()?;
     let ui = Ui::new(context);
     let workers = workers(args.workers);
-    let options =
-        RunOptions { out: args.out.clone(), cells: context.cells.clone(), workers, harness: harness(), force: args.force };
+    let options = RunOptions {
+        out: args.out.clone(),
+        cells: context.cells.clone(),
+        workers,
+        harness: harness(),
+        force: args.force,
+    };
     for (name, task) in &tasks {
         let probes = if agent.wants_probes() {
             ui.stage(&format!("{}: looking for things to try", task.id()));
@@ -29,12 +38,22 @@ pub fn run(args: &Run, context: &Context) -> Done {
         let path = path.canonicalize().unwrap_or_else(|_| task.root.clone());
         let ran = run_baseline(task, &path.display().to_string(), &agent, &probes, &options, &ui)?;
         ui.finish();
-        context.say(&format!("{}: {:?}, {} probes, {} ms", task.id(), ran.agent_outcome, ran.probes, ran.wall_ms).to_lowercase());
+        context.say(
+            &format!(
+                "{}: {:?}, {} probes, {} ms",
+                task.id(),
+                ran.agent_outcome,
+                ran.probes,
+                ran.wall_ms
+            )
+            .to_lowercase(),
+        );
     }
     drop(ui);
     if context.json {
         let ids: Vec<&str> = tasks.iter().map(|(_, t)| t.id()).collect();
-        context.print_json(&serde_json::json!({"run": args.out, "agent": args.agent, "tasks": ids}));
+        context
+            .print_json(&serde_json::json!({"run": args.out, "agent": args.agent, "tasks": ids}));
     } else {
         context.made("", &args.out);
     }

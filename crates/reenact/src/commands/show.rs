@@ -18,13 +18,23 @@ pub fn show(args: &Show, context: &Context) -> Done {
     let result = all
         .into_iter()
         .find(|r| r.task == args.task || r.task.starts_with(&args.task))
-        .ok_or_else(|| CommandError::usage(format!("{}: no result for task {:?}", args.run.display(), args.task)).hint(format!("it has: {known}")))?;
+        .ok_or_else(|| {
+            CommandError::usage(format!(
+                "{}: no result for task {:?}",
+                args.run.display(),
+                args.task
+            ))
+            .hint(format!("it has: {known}"))
+        })?;
     let manifest = manifest(&args.run)?;
     let task = open_task(&manifest, &result.task, args.tasks.as_deref())?;
     let suite = Suite::load(&task.suite_dir())?;
     if suite.manifest.digest != result.suite_digest {
-        return Err(CommandError::usage(format!("{}: the suite has changed since this result", task.suite_dir().display()))
-            .hint("grade again with --force"));
+        return Err(CommandError::usage(format!(
+            "{}: the suite has changed since this result",
+            task.suite_dir().display()
+        ))
+        .hint("grade again with --force"));
     }
     match &args.case {
         Some(id) => one_case(&result, &suite, id, context),
@@ -42,14 +52,20 @@ fn one_case(result: &TaskResult, suite: &Suite, id: &str, context: &Context) -> 
         (Some(case), _) => case,
         (None, [case]) => case,
         (None, []) => {
-            return Err(CommandError::usage(format!("no case {id:?} in {}", result.task)).hint("`reenact show RUN TASK --failed` lists failing cases"));
+            return Err(CommandError::usage(format!("no case {id:?} in {}", result.task))
+                .hint("`reenact show RUN TASK --failed` lists failing cases"));
         }
         (None, many) => {
             let ids = many.iter().take(8).map(|c| c.id.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(CommandError::usage(format!("{id:?} fits {} cases", many.len())).hint(format!("for instance {ids}")));
+            return Err(CommandError::usage(format!("{id:?} fits {} cases", many.len()))
+                .hint(format!("for instance {ids}")));
         }
     };
-    let case = suite.cases.iter().find(|c| c.id == found.id).ok_or_else(|| CommandError::usage(format!("case {} is not in the suite", found.id)))?;
+    let case = suite
+        .cases
+        .iter()
+        .find(|c| c.id == found.id)
+        .ok_or_else(|| CommandError::usage(format!("case {} is not in the suite", found.id)))?;
     if context.json {
         context.print_json(&serde_json::json!({"case": case, "result": found}));
     } else {
@@ -61,16 +77,20 @@ fn one_case(result: &TaskResult, suite: &Suite, id: &str, context: &Context) -> 
 fn overview(result: &TaskResult, suite: &Suite, failed: bool, context: &Context) {
     if context.json {
         if failed {
-            let cases: Vec<&CaseResult> = result.cases.iter().filter(|c| !c.verdict.passed()).collect();
+            let cases: Vec<&CaseResult> =
+                result.cases.iter().filter(|c| !c.verdict.passed()).collect();
             context.print_json(&cases);
         } else {
             context.print_json(result);
         }
         return;
     }
-    let cases: BTreeMap<String, Case> = suite.cases.iter().map(|c| (c.id.clone(), c.clone())).collect();
+    let cases: BTreeMap<String, Case> =
+        suite.cases.iter().map(|c| (c.id.clone(), c.clone())).collect();
     if !failed {
-        context.out(table(&summarise(std::slice::from_ref(result)), &result.task, context.color).trim_end());
+        context.out(
+            table(&summarise(std::slice::from_ref(result)), &result.task, context.color).trim_end(),
+        );
         for (group, score) in &result.groups {
             context.out(&format!("  {group:<16} {:>5}/{:<5}", score.passed, score.total));
         }

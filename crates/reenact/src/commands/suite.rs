@@ -9,12 +9,19 @@ use reenact_explore::{ExploreOptions, GenerateOptions};
 use reenact_model::ExitCode;
 
 pub fn suite(args: &Args, context: &Context) -> Done {
-    let explore = |asked: Option<usize>| ExploreOptions { workers: workers(asked), cells: context.cells.clone() };
+    let explore = |asked: Option<usize>| ExploreOptions {
+        workers: workers(asked),
+        cells: context.cells.clone(),
+    };
     match args {
         Args::Generate(a) => {
             let task = TaskBundle::open(&a.task)?;
-            let options =
-                GenerateOptions { budget: a.budget, cases: a.cases, seed: a.seed, explore: explore(a.workers) };
+            let options = GenerateOptions {
+                budget: a.budget,
+                cases: a.cases,
+                seed: a.seed,
+                explore: explore(a.workers),
+            };
             let ui = Ui::new(context);
             let suite = reenact_explore::generate(&task, &options, &ui)?;
             drop(ui);
@@ -23,7 +30,8 @@ pub fn suite(args: &Args, context: &Context) -> Done {
         Args::Record { task, invocations, seed, workers } => {
             let task = TaskBundle::open(task)?;
             let ui = Ui::new(context);
-            let suite = reenact_explore::record(&task, invocations, *seed, &explore(*workers), &ui)?;
+            let suite =
+                reenact_explore::record(&task, invocations, *seed, &explore(*workers), &ui)?;
             drop(ui);
             made(&suite, &task, context)
         }
@@ -43,7 +51,12 @@ pub fn suite(args: &Args, context: &Context) -> Done {
                 context.print_json(&check);
             } else {
                 for gate in &check.gates {
-                    context.out(&format!("{:<7} {:<20} {}", if gate.ok { "ok" } else { "FAILED" }, gate.name, gate.detail));
+                    context.out(&format!(
+                        "{:<7} {:<20} {}",
+                        if gate.ok { "ok" } else { "FAILED" },
+                        gate.name,
+                        gate.detail
+                    ));
                     for (case, why) in gate.cases.iter().take(if gate.ok { 0 } else { 10 }) {
                         context.out(&format!("        {case} {why}"));
                     }
@@ -66,7 +79,8 @@ pub fn suite(args: &Args, context: &Context) -> Done {
 
 fn made(suite: &Suite, task: &TaskBundle, context: &Context) -> Done {
     if context.json {
-        context.print_json(&serde_json::json!({"path": task.suite_dir(), "manifest": suite.manifest}));
+        context
+            .print_json(&serde_json::json!({"path": task.suite_dir(), "manifest": suite.manifest}));
     } else {
         context.made(&reenact_explore::describe(suite), &task.suite_dir());
     }

@@ -35,7 +35,9 @@ fn new(args: &TaskNew, context: &Context) -> Done {
     let task = reenact_forge::new_task(&request, &ui)?;
     drop(ui);
     if context.json {
-        context.print_json(&serde_json::json!({"id": task.id(), "path": task.root, "manifest": task.manifest}));
+        context.print_json(
+            &serde_json::json!({"id": task.id(), "path": task.root, "manifest": task.manifest}),
+        );
     } else {
         context.made(&summary(&task), &shown_path(&args.out, &task));
     }
@@ -50,7 +52,10 @@ fn shown_path(out: &std::path::Path, task: &TaskBundle) -> std::path::PathBuf {
 fn summary(task: &TaskBundle) -> String {
     let m = &task.manifest;
     let mut lines = vec![
-        format!("{}  ({} {} {}, licence {})", m.task.id, m.source.kind, m.source.name, m.source.version, m.source.licence),
+        format!(
+            "{}  ({} {} {}, licence {})",
+            m.task.id, m.source.kind, m.source.name, m.source.version, m.source.licence
+        ),
         format!(
             "  reference  {} bytes, {}, {:?}{}",
             m.reference.size,
@@ -72,10 +77,19 @@ fn show(name: &str, context: &Context) -> Done {
     }
     let mut text = summary(&task);
     let docs = std::fs::read_dir(task.docs()).map(|d| d.flatten().count()).unwrap_or(0);
-    text.push_str(&format!("\n  docs       {docs} entries\n  split      {:?}", task.manifest.task.split).to_lowercase());
+    text.push_str(
+        &format!("\n  docs       {docs} entries\n  split      {:?}", task.manifest.task.split)
+            .to_lowercase(),
+    );
     match reenact_bundle::Suite::load(&task.suite_dir()) {
-        Ok(suite) => text.push_str(&format!("\n  suite      {} cases, {}", suite.cases.len(), suite.manifest.digest)),
-        Err(_) if !task.suite_dir().exists() => text.push_str("\n  suite      none yet (reenact suite generate)"),
+        Ok(suite) => text.push_str(&format!(
+            "\n  suite      {} cases, {}",
+            suite.cases.len(),
+            suite.manifest.digest
+        )),
+        Err(_) if !task.suite_dir().exists() => {
+            text.push_str("\n  suite      none yet (reenact suite generate)")
+        }
         Err(e) => text.push_str(&format!("\n  suite      broken: {e}")),
     }
     context.out(&text);
@@ -89,7 +103,12 @@ fn check(name: &str, context: &Context) -> Done {
         context.print_json(&report);
     } else {
         for item in &report.checks {
-            context.out(&format!("{:<7} {:<16} {}", if item.ok { "ok" } else { "FAILED" }, item.name, item.detail));
+            context.out(&format!(
+                "{:<7} {:<16} {}",
+                if item.ok { "ok" } else { "FAILED" },
+                item.name,
+                item.detail
+            ));
         }
     }
     Ok(if report.ok { ExitCode::Done } else { ExitCode::CheckFailed })
@@ -98,7 +117,8 @@ fn check(name: &str, context: &Context) -> Done {
 fn list(dir: &std::path::Path, context: &Context) -> Done {
     let entries = reenact_forge::list(dir)?;
     if entries.is_empty() {
-        return Err(CommandError::nothing(format!("{}: no tasks there", dir.display())).hint("make one: reenact task new SOURCE"));
+        return Err(CommandError::nothing(format!("{}: no tasks there", dir.display()))
+            .hint("make one: reenact task new SOURCE"));
     }
     if context.json {
         context.print_json(&entries);
@@ -108,7 +128,13 @@ fn list(dir: &std::path::Path, context: &Context) -> Done {
         let seal = e.seal.map_or(String::new(), |s| format!("{s:?}").to_lowercase());
         let cases = e.cases.map_or("no suite".to_owned(), |n| format!("{n} cases"));
         match &e.error {
-            None => context.out(&format!("{:<36} {:<11} {:>9}  {}", e.id, seal, cases, e.title.as_deref().unwrap_or(""))),
+            None => context.out(&format!(
+                "{:<36} {:<11} {:>9}  {}",
+                e.id,
+                seal,
+                cases,
+                e.title.as_deref().unwrap_or("")
+            )),
             Some(error) => context.out(&format!("{:<36} broken: {error}", e.id)),
         }
     }
@@ -123,7 +149,10 @@ fn pack(name: &str, out: &std::path::Path, context: &Context) -> Done {
     } else {
         for leak in &report.leak_check.leaks {
             let sample = &leak.sample;
-            context.out(&format!("LEAK    {} at {}: {} bytes of {} ({}): {sample}", leak.public, leak.at, leak.len, leak.sealed, leak.why));
+            context.out(&format!(
+                "LEAK    {} at {}: {} bytes of {} ({}): {sample}",
+                leak.public, leak.at, leak.len, leak.sealed, leak.why
+            ));
         }
         context.out(&report.grader.path.display().to_string());
         match &report.solver {

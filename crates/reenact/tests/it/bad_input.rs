@@ -11,13 +11,20 @@ fn unknown_sources_are_named() {
     s.reenact(["task", "new", "path:/no/such/file", "--docs", "."]).fails(2, &["/no/such/file"]);
     s.reenact(["task", "new", "path:/usr/bin/sort"]).fails(2, &["--docs"]);
     s.reenact(["task", "new", "path:/etc/passwd", "--docs", "."]).fails(2, &["/etc/passwd"]);
-    assert!(!s.path("tasks").exists() || std::fs::read_dir(s.path("tasks")).unwrap().next().is_none(), "nothing half-written");
+    assert!(
+        !s.path("tasks").exists() || std::fs::read_dir(s.path("tasks")).unwrap().next().is_none(),
+        "nothing half-written"
+    );
 }
 
 #[test]
 fn hosts_without_tools_name_the_other_way() {
     let s = Scratch::new();
-    let without = |source: &str| Ran::from(s.command().args(["task", "new", source]).env("PATH", "/nowhere").output().unwrap());
+    let without = |source: &str| {
+        Ran::from(
+            s.command().args(["task", "new", source]).env("PATH", "/nowhere").output().unwrap(),
+        )
+    };
     without("deb:figlet").fails(3, &["apt", "crate:"]);
     without("crate:hexyl").fails(3, &["cargo"]);
 }
@@ -50,7 +57,9 @@ fn missing_and_corrupt_tasks_name_file_line_and_field() {
     std::fs::write(&file, &good).unwrap();
     std::fs::write(s.path(&format!("tasks/{id}/sealed/reference")), "changed").unwrap();
     let check = s.reenact(["task", "check", &id]);
-    assert!(matches!(check.code, Some(1 | 2)) && (check.stdout + &check.stderr).contains("reference"));
+    assert!(
+        matches!(check.code, Some(1 | 2)) && (check.stdout + &check.stderr).contains("reference")
+    );
 }
 
 #[test]
@@ -74,7 +83,8 @@ fn corrupt_suites_name_line_and_field() {
     with(good.lines().next().unwrap());
     broken(&["cases.jsonl", "line 3", "already"]);
     // Well-formed, but not what was digested.
-    std::fs::write(&cases, good.lines().take(5).map(|l| format!("{l}\n")).collect::<String>()).unwrap();
+    std::fs::write(&cases, good.lines().take(5).map(|l| format!("{l}\n")).collect::<String>())
+        .unwrap();
     broken(&["digest", "cases.jsonl"]);
     std::fs::remove_file(&cases).unwrap();
     broken(&["cases.jsonl"]);
@@ -91,7 +101,12 @@ fn wrong_invocations_are_refused_with_their_line() {
         assert!(!s.path(&format!("tasks/{id}/suite")).exists(), "nothing half-written");
     };
     record(&format!("{good}\n{{\"id\":\"x\",\"steps\":[]}}\n"), &["bad.jsonl", "line 2", "steps"]);
-    record(&format!("{good}\n{{\"id\":\"x\",\"steps\":[{{}}],\"files\":{{\"../x\":{{\"text\":\"\"}}}}}}\n"), &["line 2", "../x"]);
+    record(
+        &format!(
+            "{good}\n{{\"id\":\"x\",\"steps\":[{{}}],\"files\":{{\"../x\":{{\"text\":\"\"}}}}}}\n"
+        ),
+        &["line 2", "../x"],
+    );
     record("not json\n", &["line 1"]);
     s.reenact(["suite", "record", &id, "missing.jsonl"]).fails(2, &["missing.jsonl"]);
     // Complete cases that the reference itself fails are refused by name.
@@ -105,8 +120,10 @@ fn read_only_places_are_named() {
     // Root passes permission checks, so the read-only place is one that nobody can write to.
     let s = Scratch::new();
     let id = s.sort_suite(5);
-    s.reenact(["run", &id, "--agent", "null", "-o", "/proc/nowhere/run"]).fails(3, &["/proc/nowhere"]);
-    s.reenact(["task", "new", "path:/usr/bin/sort", "--docs", "docs", "-o", "/proc/nowhere"]).fails(3, &["/proc/nowhere"]);
+    s.reenact(["run", &id, "--agent", "null", "-o", "/proc/nowhere/run"])
+        .fails(3, &["/proc/nowhere"]);
+    s.reenact(["task", "new", "path:/usr/bin/sort", "--docs", "docs", "-o", "/proc/nowhere"])
+        .fails(3, &["/proc/nowhere"]);
     s.reenact(["run", &id, "--agent", "null", "-o", "run"]).expect(0);
     s.reenact(["grade", "run"]).expect(0);
     s.reenact(["report", "run", "-o", "/proc/nowhere/r.html"]).fails(3, &["/proc/nowhere"]);

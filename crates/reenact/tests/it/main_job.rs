@@ -8,12 +8,16 @@ fn a_program_becomes_a_task_and_agents_are_graded_on_it() {
     let id = s.sort_task();
     assert!(s.reenact(["task", "check", &id]).expect(0).contains("ok"));
     assert!(s.reenact(["task", "list"]).expect(0).contains(&id));
-    let made = s.reenact(["suite", "generate", &id, "--cases", "60", "--budget", "60s", "--seed", "3"]).expect(0);
+    let made = s
+        .reenact(["suite", "generate", &id, "--cases", "60", "--budget", "60s", "--seed", "3"])
+        .expect(0);
     assert_eq!(made.lines().last().unwrap().rsplit('/').next(), Some("suite"));
     assert!(s.reenact(["suite", "show", &id]).expect(0).contains("options"));
-    let digest = s.json_of(&["--json", "suite", "show", &id])["digest"].clone();
-    s.reenact(["suite", "generate", &id, "--cases", "60", "--budget", "60s", "--seed", "3"]).expect(0);
-    assert_eq!(s.json_of(&["--json", "suite", "show", &id])["digest"], digest, "one seed, one suite");
+    let first = s.json_of(&["--json", "suite", "show", &id]);
+    s.reenact(["suite", "generate", &id, "--cases", "60", "--budget", "60s", "--seed", "3"])
+        .expect(0);
+    let second = s.json_of(&["--json", "suite", "show", &id]);
+    assert_eq!(first["digest"], second["digest"], "one seed, one suite: {first:#} {second:#}");
     let mut scores = Vec::new();
     for agent in ["null", "help", "memorizer", "reference"] {
         let run = format!("runs/{agent}");
@@ -34,10 +38,14 @@ fn a_program_becomes_a_task_and_agents_are_graded_on_it() {
     let failing = &verdicts.iter().find(|(_, v)| v == "fail").unwrap().0;
     let shown = s.reenact(["show", "runs/null", &id, failing]).expect(0);
     assert!(shown.contains("executable") && shown.contains(failing), "{shown}");
-    let page = s.reenact(["-q", "report", "runs/null", "runs/memorizer", "runs/reference", "-o", "r.html"]).expect(0);
+    let page = s
+        .reenact(["-q", "report", "runs/null", "runs/memorizer", "runs/reference", "-o", "r.html"])
+        .expect(0);
     assert_eq!(page.trim(), "r.html");
     let html = std::fs::read_to_string(s.path("r.html")).unwrap();
-    assert!(html.contains(&id) && html.contains(failing) && !html.contains("http-equiv=\"refresh\""));
+    assert!(
+        html.contains(&id) && html.contains(failing) && !html.contains("http-equiv=\"refresh\"")
+    );
 }
 
 impl Scratch {
@@ -55,7 +63,11 @@ fn grading_again_runs_nothing_and_regrade_agrees() {
     let first = s.verdicts("run", &id);
     let journal = std::fs::read(s.path("run/journal.jsonl")).unwrap();
     s.reenact(["grade", "run"]).expect(0);
-    assert_eq!(std::fs::read(s.path("run/journal.jsonl")).unwrap(), journal, "a finished grading is not repeated");
+    assert_eq!(
+        std::fs::read(s.path("run/journal.jsonl")).unwrap(),
+        journal,
+        "a finished grading is not repeated"
+    );
     s.reenact(["regrade", "run"]).expect(0);
     assert_eq!(s.verdicts("run", &id), first);
     s.reenact(["grade", "run", "--force", "--workers", "1"]).expect(0);
@@ -70,13 +82,26 @@ fn eval_json_is_programbenchs() {
     s.reenact(["grade", "run"]).expect(0);
     let eval = s.json(&format!("run/{id}/{id}.eval.json"));
     let keys: Vec<&String> = eval.as_object().unwrap().keys().collect();
-    for key in ["test_results", "error_code", "error_details", "log", "solution_branch", "test_branches", "test_branch_errors", "executable_hash", "warnings"] {
+    for key in [
+        "test_results",
+        "error_code",
+        "error_details",
+        "log",
+        "solution_branch",
+        "test_branches",
+        "test_branch_errors",
+        "executable_hash",
+        "warnings",
+    ] {
         assert!(keys.iter().any(|k| *k == key), "{key} is missing: {keys:?}");
     }
     assert_eq!(keys.len(), 9, "extra keys are rejected by their reader: {keys:?}");
     let results = eval["test_results"].as_array().unwrap();
     assert_eq!(results.len(), s.verdicts("run", &id).0.len());
-    assert!(results.iter().all(|r| r["status"] == "failure" && ["even", "odd"].contains(&r["branch"].as_str().unwrap())));
+    assert!(
+        results.iter().all(|r| r["status"] == "failure"
+            && ["even", "odd"].contains(&r["branch"].as_str().unwrap()))
+    );
 }
 
 #[test]

@@ -18,7 +18,11 @@ pub struct Ran {
 impl Ran {
     pub fn from(output: Output) -> Self {
         let text = |b: Vec<u8>| String::from_utf8_lossy(&b).into_owned();
-        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Self {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 
     /// It exited with `code`; gives stdout.
@@ -84,7 +88,8 @@ impl Scratch {
     /// A task from the host's `sort`, with a short text as documentation. Gives its id.
     pub fn sort_task(&self) -> String {
         self.write("docs/sort.txt", SORT_DOC);
-        let made = self.reenact(["-q", "task", "new", "path:/usr/bin/sort", "--docs", "docs"]).expect(0);
+        let made =
+            self.reenact(["-q", "task", "new", "path:/usr/bin/sort", "--docs", "docs"]).expect(0);
         made.trim().strip_prefix("tasks/").unwrap().to_owned()
     }
 
@@ -101,7 +106,10 @@ impl Scratch {
     pub fn verdicts(&self, run: &str, id: &str) -> (Vec<(String, String)>, String) {
         let result = self.json(&format!("{run}/{id}/{id}.reenact.json"));
         let cases = result["cases"].as_array().unwrap();
-        let list = cases.iter().map(|c| (c["id"].as_str().unwrap().into(), c["verdict"].as_str().unwrap().into())).collect();
+        let list = cases
+            .iter()
+            .map(|c| (c["id"].as_str().unwrap().into(), c["verdict"].as_str().unwrap().into()))
+            .collect();
         (list, result["verdicts_digest"].as_str().unwrap().to_owned())
     }
 
@@ -113,7 +121,9 @@ impl Scratch {
 /// An invocation of `sort` whose output depends on `i`.
 pub fn sort_invocation(i: usize) -> Value {
     let text = format!("b {i}\na {}\nc {}\n", i * 7 % 10, i * 3 % 11);
-    let argv: &[&str] = [&["-r"][..], &["-k2", "-n"], &["-u", "-f"], &["in.txt"], &["-o", "out.txt", "in.txt"]][i % 5];
+    let argv: &[&str] =
+        [&["-r"][..], &["-k2", "-n"], &["-u", "-f"], &["in.txt"], &["-o", "out.txt", "in.txt"]]
+            [i % 5];
     let mut case = json!({"id": format!("s{i}"), "group": (if i % 2 == 0 { "even" } else { "odd" }), "steps": [{"argv": argv}]});
     if argv.contains(&"in.txt") {
         case["files"] = json!({"in.txt": {"text": text}});

@@ -7,7 +7,19 @@ use std::os::unix::fs::PermissionsExt;
 fn an_unprivileged_user_can_run_the_demo() {
     let s = Scratch::new();
     s.write("docs/gzip.txt", GZIP_DOC);
-    let args = ["--color", "never", "demo", "--source", "path:/usr/bin/gzip", "--docs", "docs", "--cases", "40", "-o", "demo"];
+    let args = [
+        "--color",
+        "never",
+        "demo",
+        "--source",
+        "path:/usr/bin/gzip",
+        "--docs",
+        "docs",
+        "--cases",
+        "40",
+        "-o",
+        "demo",
+    ];
     let root = std::process::Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     let output = if root {
         // Nobody must be able to read the binary and write here.
@@ -16,7 +28,15 @@ fn an_unprivileged_user_can_run_the_demo() {
         std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::set_permissions(s.root(), std::fs::Permissions::from_mode(0o777)).unwrap();
         std::process::Command::new("setpriv")
-            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs", "--inh-caps=-all"])
+            .args([
+                "--reuid",
+                "65534",
+                "--regid",
+                "65534",
+                "--clear-groups",
+                "--no-new-privs",
+                "--inh-caps=-all",
+            ])
             .arg(&binary)
             .args(args)
             .current_dir(s.root())
@@ -28,8 +48,16 @@ fn an_unprivileged_user_can_run_the_demo() {
     };
     let out = Ran::from(output).expect(0);
     assert!(out.contains("reference") && out.contains("100 %"), "{out}");
-    let result = s.json("demo/runs/reference/path__gzip.1/path__gzip.1.reenact.json".replace("path__gzip.1", &task_id(&s)).as_str());
-    assert!(result["isolation"]["namespaces"].as_str().unwrap().contains("user"), "{}", result["isolation"]);
+    let result = s.json(
+        "demo/runs/reference/path__gzip.1/path__gzip.1.reenact.json"
+            .replace("path__gzip.1", &task_id(&s))
+            .as_str(),
+    );
+    assert!(
+        result["isolation"]["namespaces"].as_str().unwrap().contains("user"),
+        "{}",
+        result["isolation"]
+    );
     assert_eq!(result["passed"], result["total"]);
 }
 
