@@ -23,7 +23,9 @@ pub enum GradeError {
     #[error("task {task}: {path}: {what}")]
     WrongTask { task: String, path: PathBuf, what: String },
     /// A line of the journal that is complete makes no sense.
-    #[error("{path}, line {line}: {what}; restore the file, or remove it to judge everything again")]
+    #[error(
+        "{path}, line {line}: {what}; restore the file, or remove it to judge everything again"
+    )]
     Journal { path: PathBuf, line: u64, what: String },
     /// Another process is at work.
     #[error("{run}: another `reenact grade`{} is at work on this run; wait for it or stop it", pid.map(|p| format!(" (pid {p})")).unwrap_or_default())]

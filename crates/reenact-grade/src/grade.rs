@@ -49,8 +49,7 @@ pub fn grade(
         };
         let log = logs.entry(id.clone()).or_default();
         let (run, journal, bundle, suite) = (&run, &mut journal, &bundle, &suite);
-        let result =
-            TaskGrading { run, options, reporter, journal, log, bundle, suite }.run()?;
+        let result = TaskGrading { run, options, reporter, journal, log, bundle, suite }.run()?;
         graded.insert(id.clone(), result);
     }
     if graded.is_empty()
@@ -86,8 +85,7 @@ fn failed(
     let digest = bundle.as_ref().map_or(run.manifest.tasks[id].task, |b| b.digest);
     let suite_dir = bundle.map(|b| b.suite_dir());
     let why = error.to_string();
-    let result =
-        result::harness_failed(id, &options.harness, digest, suite_dir.as_deref(), why);
+    let result = result::harness_failed(id, &options.harness, digest, suite_dir.as_deref(), why);
     result::write(run, &result, None)?;
     reporter.task_finished(&result);
     Ok(result)
@@ -104,14 +102,4 @@ pub fn load_results(run: &Path) -> Result<Vec<TaskResult>, GradeError> {
         results.extend(run.load_result(id)?);
     }
     Ok(results)
-}
-
-/// What the journal says of each task: cases judged so far. For progress displays and tests.
-///
-/// # Errors
-/// [`GradeError`] if the directory is no run or the journal is damaged.
-pub fn judged_so_far(run: &Path) -> Result<BTreeMap<String, u64>, GradeError> {
-    let run = RunDir::open(run)?;
-    let (_, logs) = Journal::open(&run.journal())?;
-    Ok(logs.into_iter().map(|(id, log)| (id, log.judged.len() as u64)).collect())
 }

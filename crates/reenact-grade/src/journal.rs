@@ -239,7 +239,12 @@ mod tests {
     fn every_prefix_of_a_journal_is_a_journal() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.jsonl");
-        let records = [started(b"e"), judged("a", Verdict::Pass), judged("b", lost()), judged("b", Verdict::Pass)];
+        let records = [
+            started(b"e"),
+            judged("a", Verdict::Pass),
+            judged("b", lost()),
+            judged("b", Verdict::Pass),
+        ];
         let bytes = write(&path, &records);
         let ends: Vec<usize> =
             bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1).collect();
@@ -262,10 +267,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.jsonl");
         let fail = || Verdict::Fail { reasons: Vec::new() };
-        write(&path, &[started(b"e"), judged("a", Verdict::Pass), judged("a", fail()), started(b"e")]);
+        write(
+            &path,
+            &[started(b"e"), judged("a", Verdict::Pass), judged("a", fail()), started(b"e")],
+        );
         let (_, logs) = Journal::open(&path).unwrap();
         assert_eq!(logs["t"].judged["a"].case.verdict, Verdict::Pass);
-        write(&path, &[started(b"e"), judged("a", Verdict::Pass), started(b"other"), judged("b", fail())]);
+        write(
+            &path,
+            &[started(b"e"), judged("a", Verdict::Pass), started(b"other"), judged("b", fail())],
+        );
         let (_, logs) = Journal::open(&path).unwrap();
         assert_eq!(logs["t"].judged.keys().collect::<Vec<_>>(), ["b"]);
     }

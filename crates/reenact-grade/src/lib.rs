@@ -5,10 +5,14 @@
 //! that is excluded from scores (DESIGN 10). What a submission may rely on is written in `docs/submissions.md`.
 
 mod build;
+mod candidate;
+mod compile;
+mod doubt;
+mod ending;
 mod error;
-mod executable;
 mod grade;
 mod journal;
+mod lean;
 mod lock;
 mod options;
 mod regrade;
@@ -16,11 +20,12 @@ mod result;
 mod rundir;
 mod suite_run;
 mod task;
+mod trees;
 pub mod trim;
 pub mod unpack;
 
 pub use error::GradeError;
-pub use grade::{grade, judged_so_far, load_results};
+pub use grade::{grade, load_results};
 pub use options::{GradeOptions, GradeReporter, Silent};
 pub use regrade::regrade;
 pub use result::ALMOST;

@@ -5,7 +5,7 @@ use crate::lock::RunLock;
 use crate::options::GradeReporter;
 use crate::result;
 use crate::rundir::RunDir;
-use crate::trim::is_whole;
+use crate::trim::{is_whole, trim_verdict};
 use reenact_bundle::Suite;
 use reenact_model::run::{Harness, TaskResult};
 use reenact_model::{Verdict, judge};
@@ -62,7 +62,7 @@ fn rejudge(stored: &mut TaskResult, suite: &Suite) -> Result<u64, GradeError> {
             why: missing.to_string(),
         })?;
         changed += u64::from(verdict.passed() != result.verdict.passed());
-        result.verdict = verdict;
+        result.verdict = trim_verdict(verdict);
     }
     Ok(changed)
 }

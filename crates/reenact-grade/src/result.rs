@@ -91,16 +91,14 @@ pub(crate) fn assemble(head: Head<'_>, cases: Vec<CaseResult>) -> TaskResult {
 
 /// Computes every figure of a result from its cases.
 pub(crate) fn recount(result: &mut TaskResult) {
-    let count = |f: fn(&Verdict) -> bool| {
-        result.cases.iter().filter(|c| f(&c.verdict)).count() as u64
-    };
+    let count =
+        |f: fn(&Verdict) -> bool| result.cases.iter().filter(|c| f(&c.verdict)).count() as u64;
     result.passed = count(Verdict::passed);
     result.failed = count(|v| matches!(v, Verdict::Fail { .. }));
     result.not_run = count(|v| matches!(v, Verdict::NotRun { .. }));
     result.harness_errors = count(|v| matches!(v, Verdict::HarnessError { .. }));
     result.total = result.cases.len() as u64;
-    result.score =
-        if result.total == 0 { 0.0 } else { result.passed as f64 / result.total as f64 };
+    result.score = if result.total == 0 { 0.0 } else { result.passed as f64 / result.total as f64 };
     result.resolved = result.total > 0 && result.passed == result.total;
     result.almost_resolved = result.total > 0 && result.score >= ALMOST;
     let mut groups: BTreeMap<String, GroupScore> = BTreeMap::new();
@@ -123,9 +121,8 @@ pub(crate) fn harness_failed(
     suite_dir: Option<&Path>,
     why: String,
 ) -> TaskResult {
-    let cases = suite_dir
-        .and_then(|dir| std::fs::read(dir.join("cases.jsonl")).ok())
-        .unwrap_or_default();
+    let cases =
+        suite_dir.and_then(|dir| std::fs::read(dir.join("cases.jsonl")).ok()).unwrap_or_default();
     TaskResult {
         schema: RUN_SCHEMA,
         task: id.to_owned(),

@@ -1,24 +1,26 @@
 //! Grading one task of a run: build, suite, results; each stage picks up what an earlier process left in the journal.
 
-use crate::build::{self, BuildTrouble, Built, Request, WORK_PREFIX};
+use crate::build::{self, BuildTrouble, Built, Request};
+use crate::candidate;
+use crate::ending::{Ending, finish, graded_outcome, without_submission};
 use crate::error::GradeError;
-use crate::executable;
 use crate::journal::{BuiltRecord, Journal, Key, TaskLog};
+use crate::lean;
 use crate::options::{GradeOptions, GradeReporter};
-use crate::result::{self, Head, assemble, case_results};
 use crate::rundir::RunDir;
-use crate::suite_run::{SuiteRun, Undone};
+use crate::suite_run::SuiteRun;
+use crate::trees::{WORK_PREFIX, remove_tree};
 use reenact_bundle::fsx::fs_error;
 use reenact_bundle::shape::candidate_cell;
 use reenact_bundle::{FsError, Suite, TaskBundle};
-use reenact_model::run::{
-    AgentOutcome, BuildResult, JournalRecord, Outcome, Standing, TaskResult,
-};
+use reenact_model::run::{AgentOutcome, BuildResult, JournalRecord, Outcome, Standing, TaskResult};
 use reenact_model::{Digest, Verdict};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+
+/// Prefix of built trees; the digest of the tarball follows.
+const TREE_PREFIX: &str = "build-";
 
 /// One task being graded.
 pub(crate) struct TaskGrading<'a> {
@@ -31,40 +33,31 @@ pub(crate) struct TaskGrading<'a> {
     pub suite: &'a Suite,
 }
 
-/// Where a task stands after its last stage.
-struct Ending {
-    outcome: Outcome,
-    why: Option<String>,
-    build: BuildResult,
-    isolation: BTreeMap<String, String>,
-    notes: Vec<String>,
-    undone: Undone,
-    /// Whether the verdicts in the log are verdicts on this very build.
-    verdicts_count: bool,
-    /// Verdict of cases that were neither judged nor tried.
-    otherwise: Verdict,
-    suite_ms: u64,
-}
-
 impl TaskGrading<'_> {
     /// Grades the task, or reloads the result if nothing has changed since it was finished.
     pub(crate) fn run(mut self) -> Result<TaskResult, GradeError> {
         let id = self.bundle.id().to_owned();
         let submission = self.submission_digest()?;
-        if let Some(done) = self.finished(submission)? {
+        if let Some(done) = self.finished(submission) {
             self.reporter.task_started(&id, done.total, done.total);
             self.reporter.task_finished(&done);
             return Ok(done);
         }
-        self.clean_up()?;
+        self.clean_up(submission)?;
         let ending = match submission {
             None => {
                 self.reporter.task_started(&id, self.total(), 0);
-                self.without_submission()
+                without_submission(self.agent_outcome())
             }
             Some(digest) => self.with_submission(digest)?,
         };
-        let result = self.finish(ending)?;
+        let tree = submission.map(|digest| self.tree(digest));
+        let result = finish(&mut self, ending)?;
+        if let Some(tree) = tree
+            && result.outcome.standing() != Standing::ExcludedForInfrastructure
+        {
+            remove_tree(&tree)?;
+        }
         self.reporter.task_finished(&result);
         Ok(result)
     }
@@ -78,40 +71,36 @@ impl TaskGrading<'_> {
     }
 
     fn tree(&self, submission: Digest) -> PathBuf {
-        self.private().join(format!("build-{}", submission.short(12)))
+        self.private().join(format!("{TREE_PREFIX}{}", submission.short(12)))
     }
 
     fn submission_digest(&self) -> Result<Option<Digest>, FsError> {
         let path = self.run.submission(self.bundle.id());
         match std::fs::symlink_metadata(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            _ => executable::digest_file(&path).map(Some),
+            _ => candidate::digest_file(&path).map(Some),
         }
     }
 
     /// The stored result, if it is final and everything it depends on is as it was.
-    fn finished(&self, submission: Option<Digest>) -> Result<Option<TaskResult>, GradeError> {
+    fn finished(&self, submission: Option<Digest>) -> Option<TaskResult> {
         if self.log.finished.is_none_or(|o| o.standing() == Standing::ExcludedForInfrastructure) {
-            return Ok(None);
+            return None;
         }
         // A result that cannot be read is written again from the journal.
-        let Ok(Some(mut stored)) = self.run.load_result(self.bundle.id()) else {
-            return Ok(None);
-        };
+        let stored = lean::load(&self.run.result(self.bundle.id()))?;
         let same = self.log.finished == Some(stored.outcome)
             && stored.task_digest == self.bundle.digest
             && stored.suite_digest == self.suite.manifest.digest
             && stored.build.submission == submission
             && self.run.eval(self.bundle.id()).is_file();
-        for case in &mut stored.cases {
-            case.observation = None;
-        }
-        Ok(same.then_some(stored))
+        same.then_some(stored)
     }
 
-    /// Removes what a killed process left half done.
-    fn clean_up(&self) -> Result<(), FsError> {
+    /// Removes what a killed process left half done, and trees built from other tarballs.
+    fn clean_up(&self, submission: Option<Digest>) -> Result<(), FsError> {
         let dir = self.private();
+        let current = submission.map(|digest| self.tree(digest));
         let entries = match std::fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -119,8 +108,10 @@ impl TaskGrading<'_> {
         };
         for entry in entries {
             let entry = entry.map_err(fs_error(&dir, "list"))?;
-            if entry.file_name().to_string_lossy().starts_with(WORK_PREFIX) {
-                executable::remove_tree(&entry.path())?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let stale = name.starts_with(WORK_PREFIX) || name.starts_with(TREE_PREFIX);
+            if stale && current.as_deref() != Some(&entry.path()) {
+                remove_tree(&entry.path())?;
             }
         }
         Ok(())
@@ -128,22 +119,6 @@ impl TaskGrading<'_> {
 
     fn agent_outcome(&self) -> AgentOutcome {
         self.run.manifest.tasks[self.bundle.id()].agent_outcome
-    }
-
-    fn without_submission(&self) -> Ending {
-        let (outcome, why) = match self.agent_outcome() {
-            AgentOutcome::Submitted | AgentOutcome::ExhaustedBudget => {
-                (Outcome::SubmissionMissing, "there is no submission.tar.gz")
-            }
-            AgentOutcome::Refused => (Outcome::AgentRefused, "the agent refused the task"),
-            AgentOutcome::Failed => {
-                (Outcome::HarnessFailed, "the agent failed before it submitted anything")
-            }
-            AgentOutcome::Cancelled => {
-                (Outcome::Cancelled, "the agent was stopped before it submitted anything")
-            }
-        };
-        Ending::early(outcome, why.to_owned(), BuildResult::default())
     }
 
     fn with_submission(&mut self, digest: Digest) -> Result<Ending, GradeError> {
@@ -215,8 +190,8 @@ impl TaskGrading<'_> {
             return Ok(Some(built));
         }
         let tree = self.tree(submission);
-        Ok(match executable::find(&tree)? {
-            Ok(path) if executable::digest_file(&path)? == executable => Some(built),
+        Ok(match candidate::find(&tree)? {
+            Ok(path) if candidate::digest_file(&path)? == executable => Some(built),
             _ => None,
         })
     }
@@ -285,20 +260,9 @@ impl TaskGrading<'_> {
         }
         .run(self.journal, self.log)?;
         let suite_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let first = undone.errors.values().next().map(|c| match &c.verdict {
-            Verdict::HarnessError { what } => what.clone(),
-            _ => String::new(),
-        });
-        let (outcome, why) = match (&undone.no_cell, first) {
-            (Some(why), _) => {
-                (Outcome::SandboxFailed, Some(format!("no cell could be started: {why}")))
-            }
-            (None, Some(what)) => {
-                let n = undone.errors.len();
-                let why = format!("{n} cases could not be judged; the first: {what}");
-                (Outcome::SandboxFailed, Some(why))
-            }
-            (None, None) => self.graded_outcome(),
+        let (outcome, why) = match undone.trouble() {
+            Some(why) => (Outcome::SandboxFailed, Some(why)),
+            None => graded_outcome(self.agent_outcome()),
         };
         let what = undone.no_cell.clone().unwrap_or_default();
         Ok(Ending {
@@ -312,78 +276,5 @@ impl TaskGrading<'_> {
             otherwise: Verdict::HarnessError { what },
             suite_ms,
         })
-    }
-
-    /// The outcome of a suite that was judged to its end.
-    fn graded_outcome(&self) -> (Outcome, Option<String>) {
-        match self.agent_outcome() {
-            AgentOutcome::ExhaustedBudget => (
-                Outcome::AgentExhaustedBudget,
-                Some("the agent's budget ran out; what it left was graded".to_owned()),
-            ),
-            AgentOutcome::Refused => (
-                Outcome::AgentRefused,
-                Some("the agent refused the task; what it left was graded".to_owned()),
-            ),
-            AgentOutcome::Submitted | AgentOutcome::Failed | AgentOutcome::Cancelled => {
-                (Outcome::Graded, None)
-            }
-        }
-    }
-
-    fn finish(&mut self, ending: Ending) -> Result<TaskResult, GradeError> {
-        let Ending { outcome, why, build, isolation, mut notes, suite_ms, .. } = ending;
-        let id = self.bundle.id();
-        if self.run.manifest.upper_bound {
-            notes.insert(0, "upper bound: the submission is the reference itself".to_owned());
-        }
-        if self.run.manifest.tasks[id].task != self.bundle.digest {
-            notes.push("task.toml has changed since the run was made".to_owned());
-        }
-        let empty = TaskLog::default();
-        let log = if ending.verdicts_count { &*self.log } else { &empty };
-        let cases = case_results(self.suite, log, &ending.undone.errors, &ending.otherwise);
-        let head = Head {
-            task: self.bundle,
-            suite: self.suite,
-            harness: &self.options.harness,
-            outcome,
-            why,
-            build,
-            isolation,
-            notes,
-            suite_ms,
-        };
-        let result = assemble(head, cases);
-        result::write(self.run, &result, Some((self.journal, log)))?;
-        self.journal.append(&JournalRecord::Finished { task: id.to_owned(), outcome })?;
-        if outcome.standing() != Standing::ExcludedForInfrastructure
-            && let Some(submission) = result.build.submission
-        {
-            executable::remove_tree(&self.tree(submission))?;
-        }
-        Ok(result)
-    }
-}
-
-impl Ending {
-    /// An end before the first case was run.
-    fn early(outcome: Outcome, why: String, build: BuildResult) -> Self {
-        let otherwise = if outcome.standing() == Standing::ExcludedForInfrastructure {
-            Verdict::HarnessError { what: why.clone() }
-        } else {
-            Verdict::NotRun { why: why.clone() }
-        };
-        Self {
-            outcome,
-            why: Some(why),
-            build,
-            isolation: BTreeMap::new(),
-            notes: Vec::new(),
-            undone: Undone::default(),
-            verdicts_count: false,
-            otherwise,
-            suite_ms: 0,
-        }
     }
 }

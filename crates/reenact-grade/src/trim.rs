@@ -2,7 +2,8 @@
 //! the program did.
 
 use reenact_model::observe::{Captured, CaseObservation, Entry, EntryKind};
-use reenact_model::{Content, Observation};
+use reenact_model::{Content, FailKind, FailReason, Observation, Verdict};
+use std::collections::BTreeMap;
 
 /// Bytes kept of each stream, of a screen, and of each file.
 pub const KEPT_BYTES: usize = 64 << 10;
@@ -37,6 +38,35 @@ pub fn trim(mut seen: CaseObservation) -> CaseObservation {
     seen
 }
 
+/// Reasons of one failure that are kept.
+const KEPT_REASONS: usize = 40;
+/// Bytes of one reason's text that are kept.
+const KEPT_DETAIL: usize = 400;
+
+/// The part of a verdict that is stored: a program that leaves ten thousand files behind fails for one more reason, not for
+/// ten thousand. Kinds of failure are never lost: files come last, and what is left out is counted as one reason of its kind.
+pub fn trim_verdict(mut verdict: Verdict) -> Verdict {
+    if let Verdict::Fail { reasons } = &mut verdict {
+        let rest = reasons.split_off(KEPT_REASONS.min(reasons.len()));
+        let mut left_out: BTreeMap<(Option<usize>, FailKind), u64> = BTreeMap::new();
+        for reason in rest {
+            *left_out.entry((reason.step, reason.kind)).or_default() += 1;
+        }
+        for reason in reasons.iter_mut() {
+            if reason.detail.len() > KEPT_DETAIL {
+                reason.detail.truncate(char_boundary(&reason.detail, KEPT_DETAIL));
+                reason.detail.push('…');
+            }
+        }
+        reasons.extend(left_out.into_iter().map(|((step, kind), n)| FailReason {
+            step,
+            kind,
+            detail: format!("and {n} more differences of this kind"),
+        }));
+    }
+    verdict
+}
+
 /// Whether a verdict can be computed again from what is stored.
 pub fn is_whole(seen: &CaseObservation) -> bool {
     !seen.files_truncated
@@ -45,10 +75,7 @@ pub fn is_whole(seen: &CaseObservation) -> bool {
                 && !step.stderr.truncated
                 && step.screen.as_ref().is_none_or(|s| s.len() + 4 <= KEPT_BYTES)
         })
-        && seen
-            .files
-            .values()
-            .all(|e| !matches!(e.kind, EntryKind::File { content: None, .. }))
+        && seen.files.values().all(|e| !matches!(e.kind, EntryKind::File { content: None, .. }))
 }
 
 fn target_len(entry: &Entry) -> usize {
@@ -138,8 +165,26 @@ mod tests {
         assert_eq!(out.inline_bytes().len(), KEPT_BYTES);
         assert!(out.truncated && !is_whole(&kept));
         assert_eq!(out.len, long.len() as u64, "the length stays the fact");
-        let kept = trim(CaseObservation { steps: vec![step(&vec![0xff; 100_000])], ..Default::default() });
+        let kept =
+            trim(CaseObservation { steps: vec![step(&vec![0xff; 100_000])], ..Default::default() });
         assert_eq!(kept.steps[0].stdout.inline_bytes().len(), KEPT_BYTES);
+    }
+
+    #[test]
+    fn reasons_are_bounded_and_no_kind_is_lost() {
+        let reason = |step, kind, detail: String| FailReason { step, kind, detail };
+        let mut reasons = vec![reason(Some(0), FailKind::Exit, "é".repeat(1000))];
+        reasons.extend((0..5000).map(|i| reason(None, FailKind::Files, format!("f{i}"))));
+        reasons.push(reason(Some(7), FailKind::Script, "late".to_owned()));
+        let Verdict::Fail { reasons: kept } = trim_verdict(Verdict::Fail { reasons }) else {
+            panic!("a failure stays one")
+        };
+        assert_eq!(kept.len(), KEPT_REASONS + 2);
+        assert_eq!(kept[0].detail.len(), KEPT_DETAIL + "…".len());
+        let last = kept.last().unwrap();
+        assert_eq!((last.step, last.kind), (Some(7), FailKind::Script));
+        assert_eq!(kept[KEPT_REASONS].detail, "and 4961 more differences of this kind");
+        assert_eq!(trim_verdict(Verdict::Pass), Verdict::Pass);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! ATTACKS C6: tar tricks in a submission. Each is refused with the entry's name, and nothing is written outside.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod common;
 
@@ -60,10 +61,8 @@ fn c6_symlink_out() {
 
 #[test]
 fn c6_symlinks_that_only_together_lead_out() {
-    let archive = Archive::new()
-        .dir("a/b/c")
-        .symlink("a/b/c/esc", "up/..")
-        .symlink("a/b/c/up", "../../..");
+    let archive =
+        Archive::new().dir("a/b/c").symlink("a/b/c/esc", "up/..").symlink("a/b/c/up", "../../..");
     refused_as(archive, "a/b/c/esc", Refusal::EscapingLink);
 }
 
@@ -115,7 +114,7 @@ fn c6_strange_names() {
     refused_as(gnu(b"a\0b"), "a\0b", Refusal::NulInName);
     refused_as(gnu(b"../x\0"), "../x", Refusal::ParentPath);
     refused_as(Archive::new().file("", "x"), "", Refusal::EmptyName);
-    refused_as(Archive::new().file("./", "x").symlink("./", "x"), "./", Refusal::EmptyName);
+    refused_as(Archive::new().symlink("./", "x"), "./", Refusal::EmptyName);
 }
 
 #[test]
@@ -283,8 +282,8 @@ fn c6_not_gzip_and_flipped_bits() {
 
 #[test]
 fn an_honest_archive_is_unpacked_with_its_links_modes_and_times() {
-    let pax = b"30 path=long/pa\nth/f\xc3\xa9\xff.name\n";
-    assert_eq!(pax.len(), 30);
+    let pax = b"29 path=long/pa\nth/f\xc3\xa9\xff.name\n";
+    assert_eq!(pax.len(), 29);
     let archive = Archive::new()
         .dir("./")
         .script("./compile.sh", "#!/bin/sh\n")
@@ -293,7 +292,7 @@ fn an_honest_archive_is_unpacked_with_its_links_modes_and_times() {
         .symlink("src/link", "../compile.sh")
         .symlink("dead", "no/where")
         .link(EntryType::Link, "copy", "src/main.c")
-        .raw(&header(EntryType::XHeader, b"PaxHeaders/f", 30, 0o644), pax)
+        .raw(&header(EntryType::XHeader, b"PaxHeaders/f", 29, 0o644), pax)
         .file("f", "pax")
         .mode("prog", b"\x7fELF...", 0o755);
     let dir = tempfile::tempdir().unwrap();
@@ -313,10 +312,7 @@ fn an_honest_archive_is_unpacked_with_its_links_modes_and_times() {
     assert_eq!(meta.permissions().mode() & 0o7777, 0o755);
     let time = meta.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
     assert_eq!(time.as_secs(), 1_600_000_000);
-    assert_eq!(
-        std::fs::metadata(tree.join("copy")).unwrap().permissions().mode() & 0o7777,
-        0o644
-    );
+    assert_eq!(std::fs::metadata(tree.join("copy")).unwrap().permissions().mode() & 0o7777, 0o644);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! ProgramBench's format: what we write is what its tools accept, and what its tools write we read.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use proptest::prelude::*;
 use reenact_interop::programbench::{EvalJson, Status, TestResult, to_eval};
@@ -135,8 +136,7 @@ fn failures_before_the_first_case_carry_programbench_codes() {
         assert_eq!(eval.test_results[0].extra.error_code.as_deref(), Some(theirs));
         assert_eq!(eval.executable_hash, None);
     }
-    let missing =
-        to_eval(&result(Outcome::SubmissionMissing, BuildResult::default(), not_run()));
+    let missing = to_eval(&result(Outcome::SubmissionMissing, BuildResult::default(), not_run()));
     assert_eq!(missing.error_code.as_deref(), Some("no_submission"));
     assert_eq!(missing.solution_branch, None);
 }

@@ -182,8 +182,14 @@ mod tests {
         assert!(parse_pax(b"12 path=a\nb\n13 size=1234\n", &mut found).is_some());
         assert_eq!(found.name.as_deref(), Some(&b"a\nb"[..]));
         assert_eq!(found.size, Some(1234));
-        let bads: [&[u8]; 6] =
-            [b"99 path=a\n", b"x path=a\n", b"0 \n", b"9 path=ab\n", b"7 path\n\n", b"13 size=-234\n"];
+        let bads: [&[u8]; 6] = [
+            b"99 path=a\n",
+            b"x path=a\n",
+            b"0 \n",
+            b"9 path=ab\n",
+            b"7 path\n\n",
+            b"13 size=-234\n",
+        ];
         for bad in bads {
             assert!(parse_pax(bad, &mut Extensions::default()).is_none(), "{bad:?}");
         }

@@ -136,7 +136,8 @@ impl Unpacker<'_> {
     fn place(&mut self, path: &[u8], node: Node) -> Result<tree::Placement, Trouble> {
         let placement = self.tree.place(path, node).map_err(Trouble::Refused)?;
         for dir in &placement.make {
-            count(&mut self.entries, self.limits.entries, &path_key(dir)).map_err(Trouble::Other)?;
+            count(&mut self.entries, self.limits.entries, &path_key(dir))
+                .map_err(Trouble::Other)?;
             self.make_dir(dir).map_err(Trouble::Other)?;
         }
         Ok(placement)
@@ -194,7 +195,11 @@ impl Unpacker<'_> {
         let from = self.on_disk(&source);
         let mut original = File::open(&from).map_err(fs_error(&from, "read"))?;
         let mode = original.metadata().map_err(fs_error(&from, "read"))?.permissions().mode();
-        let mut file = self.create(&RawEntry { name: entry.name.clone(), link: Vec::new(), mode, ..*entry }, path, size)?;
+        let mut file = self.create(
+            &RawEntry { name: entry.name.clone(), link: Vec::new(), mode, ..*entry },
+            path,
+            size,
+        )?;
         let target = self.on_disk(path);
         std::io::copy(&mut original, &mut file).map_err(fs_error(&target, "write"))?;
         Ok(())
@@ -231,8 +236,7 @@ impl Unpacker<'_> {
 
     /// A new, empty file at `path`; never one that was there before.
     fn create(&mut self, entry: &RawEntry, path: &[u8], size: u64) -> Result<File, UnpackError> {
-        let placement =
-            self.place(path, Node::File { size }).map_err(|e| e.named(entry))?;
+        let placement = self.place(path, Node::File { size }).map_err(|e| e.named(entry))?;
         let target = self.on_disk(path);
         if placement.replace {
             std::fs::remove_file(&target).map_err(fs_error(&target, "replace"))?;

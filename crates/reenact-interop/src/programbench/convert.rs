@@ -61,8 +61,7 @@ fn error_details(result: &TaskResult) -> String {
 }
 
 fn test_result(case: &CaseResult, not_run_code: Option<&str>) -> TestResult {
-    let mut extra =
-        Extra { time: Some(micros_to_seconds(case.wall_us)), ..Extra::default() };
+    let mut extra = Extra { time: Some(micros_to_seconds(case.wall_us)), ..Extra::default() };
     let status = match &case.verdict {
         Verdict::Pass => Status::Passed,
         Verdict::Fail { reasons } => {

@@ -5,10 +5,9 @@ use reenact_bundle::fsx::fs_error;
 use reenact_model::Digest;
 use reenact_model::digest::Hasher;
 use reenact_sandbox::spec::WORKSPACE;
-use std::ffi::{OsStr, OsString};
-use std::fs::{File, Permissions};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -27,7 +26,9 @@ pub(crate) enum NoCandidate {
     Special,
     #[error("./executable is a symbolic link to {0}, which is not there")]
     Dangling(String),
-    #[error("./executable is a symbolic link that leads out of the tree, to {0}; copy the program instead")]
+    #[error(
+        "./executable is a symbolic link that leads out of the tree, to {0}; copy the program instead"
+    )]
     Outside(String),
     #[error("./executable is a symbolic link that never ends")]
     Loop,
@@ -147,83 +148,24 @@ pub(crate) fn exec_problem(path: &Path, what: &str) -> String {
     match head.strip_prefix("#!").map(str::trim) {
         Some("") => format!("./executable is a script that names no interpreter ({what})"),
         Some(interpreter) => {
-            format!("./executable is a script whose interpreter `{interpreter}` cannot be run here ({what})")
+            format!(
+                "./executable is a script whose interpreter `{interpreter}` cannot be run here ({what})"
+            )
         }
         None if line.starts_with(b"\x7fELF") => {
-            format!("./executable is an ELF file that cannot be run here; another machine's, or its loader is missing ({what})")
+            format!(
+                "./executable is an ELF file that cannot be run here; another machine's, or its loader is missing ({what})"
+            )
         }
         None if line.is_empty() => format!("./executable is empty ({what})"),
         None => format!("./executable is neither a program nor a script with a `#!` line ({what})"),
     }
 }
 
-/// Makes every file of `tree` readable and every directory passable for everyone, since the candidate runs as another user.
-/// Links are not followed. Files and directories that are too deep to be named are left as they are.
-pub(crate) fn open_modes(tree: &Path) -> Result<(), FsError> {
-    let mut todo = vec![tree.to_path_buf()];
-    while let Some(dir) = todo.pop() {
-        std::fs::set_permissions(&dir, Permissions::from_mode(0o755))
-            .map_err(fs_error(&dir, "open up"))?;
-        for entry in std::fs::read_dir(&dir).map_err(fs_error(&dir, "list"))? {
-            let entry = entry.map_err(fs_error(&dir, "list"))?;
-            let path = entry.path();
-            // PATH_MAX: nothing that deep can be the candidate, nor be opened by name by it.
-            if path.as_os_str().len() > 4000 {
-                continue;
-            }
-            let meta = entry.metadata().map_err(fs_error(&path, "look at"))?;
-            if meta.is_dir() {
-                todo.push(path);
-            } else if meta.is_file() {
-                let mode = meta.permissions().mode() & 0o777;
-                let wanted = if mode & 0o111 == 0 { mode | 0o444 } else { mode | 0o555 };
-                if wanted != mode {
-                    std::fs::set_permissions(&path, Permissions::from_mode(wanted))
-                        .map_err(fs_error(&path, "open up"))?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Removes a tree however deep it is, without holding one descriptor per level: subtrees that are deep are moved up first.
-pub(crate) fn remove_tree(root: &Path) -> Result<(), FsError> {
-    const DEEP: usize = 64;
-    let mut moved = 0_u64;
-    let mut todo = vec![(root.to_path_buf(), 0)];
-    while let Some((dir, depth)) = todo.pop() {
-        let entries = match std::fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            Err(e) if is_absent(&e) => continue,
-            Err(e) => return Err(fs_error(&dir, "list")(e)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(fs_error(&dir, "list"))?;
-            if !entry.file_type().map_err(fs_error(&dir, "list"))?.is_dir() {
-                continue;
-            }
-            let mut path = entry.path();
-            let mut level = depth + 1;
-            if level == DEEP {
-                moved += 1;
-                let up = root.join(OsStr::from_bytes(format!(".deep-{moved}").as_bytes()));
-                std::fs::rename(&path, &up).map_err(fs_error(&path, "move"))?;
-                (path, level) = (up, 1);
-            }
-            todo.push((path, level));
-        }
-    }
-    match std::fs::remove_dir_all(root) {
-        Ok(()) => Ok(()),
-        Err(e) if is_absent(&e) => Ok(()),
-        Err(e) => Err(fs_error(root, "remove")(e)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
     use std::os::unix::fs::symlink;
 
     fn program(path: &Path, mode: u32) {
@@ -281,43 +223,5 @@ mod tests {
             let problem = exec_problem(&path, "ENOENT");
             assert!(problem.contains(part) && problem.contains("ENOENT"), "{problem}");
         }
-    }
-
-    #[test]
-    fn private_files_are_opened_up_and_links_are_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let outside = dir.path().join("outside");
-        program(&outside, 0o600);
-        let tree = dir.path().join("tree");
-        program(&tree.join("d/x"), 0o700);
-        program(&tree.join("d/y"), 0o600);
-        std::fs::set_permissions(tree.join("d"), Permissions::from_mode(0o700)).unwrap();
-        symlink(&outside, tree.join("link")).unwrap();
-        open_modes(&tree).unwrap();
-        let mode = |p: &Path| std::fs::metadata(p).unwrap().permissions().mode() & 0o777;
-        assert_eq!(
-            [mode(&tree.join("d")), mode(&tree.join("d/x")), mode(&tree.join("d/y")), mode(&outside)],
-            [0o755, 0o755, 0o644, 0o600]
-        );
-    }
-
-    #[test]
-    fn a_tree_of_any_depth_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("root");
-        // Made from the inside out, since no path of that length can be named.
-        let mut inner = dir.path().join("d0");
-        std::fs::create_dir(&inner).unwrap();
-        for i in 1..3000 {
-            let outer = dir.path().join(format!("d{i}"));
-            std::fs::create_dir(&outer).unwrap();
-            std::fs::rename(&inner, outer.join("d")).unwrap();
-            inner = outer;
-        }
-        std::fs::create_dir(&root).unwrap();
-        std::fs::rename(&inner, root.join("d")).unwrap();
-        remove_tree(&root).unwrap();
-        assert!(!root.exists());
-        remove_tree(&root).unwrap();
     }
 }
