@@ -50,10 +50,11 @@ pub fn candidate_cell(
     upper_bound: bool,
     options: &CellOptions,
 ) -> CellSpec {
-    let mut rootfs = Rootfs { masks: task.manifest.reference.masks.clone(), ..Rootfs::default() };
-    if upper_bound && let Some(runtime) = task.runtime() {
-        rootfs = Rootfs { layers: vec![runtime], ..Rootfs::default() };
-    }
+    let rootfs = if upper_bound {
+        Rootfs { layers: task.runtime().into_iter().collect(), ..Rootfs::default() }
+    } else {
+        Rootfs { masks: task.manifest.reference.masks.clone(), ..Rootfs::default() }
+    };
     let mut spec = limits(task, options, rootfs);
     spec.mounts.push(Mount { source: built.to_path_buf(), target: WORKSPACE.to_owned() });
     spec

@@ -75,6 +75,8 @@ pub struct RunOptions {
     pub workers: usize,
     /// The harness, for a new run's manifest.
     pub harness: Harness,
+    /// Settings for a new run's manifest, over the agent's own (for instance the seed of its probes).
+    pub settings: BTreeMap<String, String>,
     /// Make the submission anew even if it is there already.
     pub force: bool,
 }
@@ -94,7 +96,7 @@ pub fn run_baseline(
     progress: &dyn Progress,
 ) -> Result<RunTask, CleanroomError> {
     let reference = task.manifest.reference.sha256;
-    let mut run = RunDir::open(&o.out, manifest(*agent, &o.harness))?;
+    let mut run = RunDir::open(&o.out, manifest(*agent, o))?;
     if run.manifest().harness != o.harness {
         progress
             .note("the run was begun by another version of reenact; its manifest names that one");
@@ -141,17 +143,18 @@ fn write(run: &mut RunDir, id: &str, made: Made, entry: RunTask) -> Result<(), C
     run.record(id, entry, isolation)
 }
 
-fn manifest(agent: Baseline, harness: &Harness) -> RunManifest {
-    let settings = match agent {
+fn manifest(agent: Baseline, o: &RunOptions) -> RunManifest {
+    let mut settings = match agent {
         Baseline::Memorizer => agents::memorizer_settings(),
         Baseline::Null | Baseline::Help | Baseline::Reference => BTreeMap::new(),
     };
+    settings.extend(o.settings.clone());
     RunManifest {
         schema: reenact_model::SCHEMA,
         agent: agent.name().to_owned(),
         upper_bound: agent == Baseline::Reference,
         created: now_rfc3339(),
-        harness: harness.clone(),
+        harness: o.harness.clone(),
         isolation: BTreeMap::new(),
         settings,
         tasks: BTreeMap::new(),
@@ -177,9 +180,16 @@ mod tests {
 
     #[test]
     fn only_the_reference_agent_is_an_upper_bound() {
-        let harness = reenact_model::run::this_harness("0", None, false);
+        let options = RunOptions {
+            out: PathBuf::new(),
+            cells: CellOptions::default(),
+            workers: 1,
+            harness: reenact_model::run::this_harness("0", None, false),
+            settings: BTreeMap::from([("seed".to_owned(), "7".to_owned())]),
+            force: false,
+        };
         for agent in Baseline::ALL {
-            assert_eq!(manifest(agent, &harness).upper_bound, agent == Baseline::Reference);
+            assert_eq!(manifest(agent, &options).upper_bound, agent == Baseline::Reference);
         }
     }
 }

@@ -254,6 +254,11 @@ impl Case {
                 return Err((format!("files.{path}"), what.to_owned()));
             }
         }
+        for (path, expect) in &self.after {
+            if let Some(matcher) = expect.matcher() {
+                matcher.check().map_err(|what| (format!("after.{path}"), what))?;
+            }
+        }
         for path in self.files.keys() {
             for (at, _) in path.match_indices('/') {
                 if !matches!(self.files.get(&path[..at]), None | Some(FileSpec::Dir)) {
@@ -361,4 +366,26 @@ pub fn check_relative(path: &str) -> Result<(), &'static str> {
         return Err("a path must be relative, without empty, '.' or '..' parts");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Case, FormatError> {
+        Case::parse(Path::new("t"), 1, line)
+    }
+
+    // The fuzz target `case_line` relies on it: such an expectation was accepted and could never be met.
+    #[test]
+    fn matchers_of_files_are_checked_like_those_of_streams() {
+        let after = |expect: &str| {
+            parse(&format!(r#"{{"id":"c","steps":[{{}}],"after":{{"f":{expect}}}}}"#))
+        };
+        assert!(after(r#"{"regex":"a+"}"#).is_ok());
+        for bad in [r#"{"regex":"("}"#, r#"{"masked":{"parts":[{"text":"a"}],"max_gap":1}}"#] {
+            let error = after(bad).unwrap_err();
+            assert_eq!(error.field.as_deref(), Some("after.f"), "{error}");
+        }
+    }
 }

@@ -160,7 +160,7 @@ impl Expect {
 }
 
 impl Matcher {
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         match self {
             Self::Regex(pattern) => match regex::bytes::Regex::new(pattern) {
                 Ok(_) => Ok(()),

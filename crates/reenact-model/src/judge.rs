@@ -26,11 +26,11 @@ pub fn judge(case: &Case, seen: &CaseObservation, blobs: &dyn BlobSource) -> Jud
             ));
             continue;
         };
-        if let Some(expect) = &step.expect {
-            judge_step(expect, observation, blobs, &mut |kind, detail| {
-                reasons.push(fail(kind, detail))
-            })?;
-        }
+        // Even a step that demands nothing must stay within its limits.
+        let expect = step.expect.clone().unwrap_or_default();
+        judge_step(&expect, observation, blobs, &mut |kind, detail| {
+            reasons.push(fail(kind, detail))
+        })?;
     }
     judge_files(case, seen, blobs, &mut |detail| {
         reasons.push(FailReason { step: None, kind: FailKind::Files, detail });
@@ -393,6 +393,25 @@ mod tests {
         let m = masked(&["a", "b", "bc"], 4);
         assert!(holds(&m, b"a-b-b-bc"));
         assert!(!holds(&m, b"a-----bc"));
+    }
+
+    #[test]
+    fn a_step_that_demands_nothing_must_still_stay_within_its_limits() {
+        let case = Case::parse(std::path::Path::new("t"), 1, r#"{"id":"c","steps":[{"argv":[]}]}"#)
+            .unwrap();
+        let step = |ended| Observation {
+            ended,
+            stdout: crate::observe::Captured::whole(b"anything"),
+            stderr: crate::observe::Captured::empty(),
+            screen: None,
+            resources: Default::default(),
+        };
+        let verdict = |ended| {
+            let seen = CaseObservation { steps: vec![step(ended)], ..Default::default() };
+            judge(&case, &seen, &NoBlobs).unwrap()
+        };
+        assert!(verdict(Ended::Exit { code: 9 }).passed());
+        assert!(!verdict(Ended::WallLimit { limit_ms: 1 }).passed());
     }
 
     #[test]

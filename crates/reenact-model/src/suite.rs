@@ -74,6 +74,40 @@ impl SuiteManifest {
                 format!("schema {} is not supported; this version reads {SCHEMA}", manifest.schema);
             return Err(FormatError::field(file, None, "schema", what));
         }
+        let dummies =
+            manifest.dummies.iter().map(|(name, share)| (format!("dummies.{name}"), share));
+        let stability = ("quality.stability".to_owned(), &manifest.quality.stability);
+        for (field, share) in dummies.chain([stability]) {
+            // NaN is in no range.
+            if !(0.0..=1.0).contains(share) {
+                let what = format!("{share} is not a share from 0 to 1");
+                return Err(FormatError::field(file, None, field, what));
+            }
+        }
         Ok(manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The fuzz target `task_toml` relies on it: TOML has `nan`, and a manifest that holds one does not equal itself.
+    #[test]
+    fn shares_are_numbers_from_0_to_1() {
+        let digest = Digest::of(b"");
+        let suite = |stability: &str, cat: &str| {
+            let text = format!(
+                "schema = 1\ndigest = \"{digest}\"\nreference = \"{digest}\"\ncases = 1\nkind = \"k\"\ncreated = \"c\"\n\
+                 generator = \"g\"\n[quality]\nstability = {stability}\n[dummies]\ncat = {cat}\n"
+            );
+            SuiteManifest::parse(Path::new("suite.toml"), &text)
+        };
+        assert!(suite("1.0", "0.25").is_ok());
+        for bad in ["nan", "-nan", "inf", "-0.1", "1.5"] {
+            let field = |r: Result<SuiteManifest, FormatError>| r.unwrap_err().field;
+            assert_eq!(field(suite(bad, "0.0")).as_deref(), Some("quality.stability"));
+            assert_eq!(field(suite("0.0", bad)).as_deref(), Some("dummies.cat"));
+        }
     }
 }

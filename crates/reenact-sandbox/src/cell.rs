@@ -161,7 +161,9 @@ impl Cell {
             stdin_chunk: perturb.stdin_chunk.unwrap_or(0),
         };
         if let Some(tty) = &step.tty {
-            let observation = tty::run(&mut self.running, &run, tty)?;
+            let memory = self.spec.limits.memory_bytes;
+            let mut observation = tty::run(&mut self.running, &run, tty)?;
+            observe::name_memory_limit(&mut observation, memory);
             if last {
                 request_listing(&mut self.running, &self.spec);
                 self.running.wire.frame(op::SYNC);
@@ -178,7 +180,8 @@ impl Cell {
         self.running.wire.set_timeout(wall(&run.limits) + GRACE)?;
         let limits = run.limits;
         let frame = self.running.wire.next()?;
-        let observation = observe::from_frame(&frame, &limits)?;
+        let mut observation = observe::from_frame(&frame, &limits)?;
+        observe::name_memory_limit(&mut observation, self.spec.limits.memory_bytes);
         if !last {
             self.expect_synced()?;
         }
@@ -214,7 +217,8 @@ impl Cell {
         self.running.wire.flush()?;
         self.running.wire.set_timeout(wall(&limits) + GRACE)?;
         let frame = self.running.wire.next()?;
-        let observation = observe::from_frame(&frame, &limits)?;
+        let mut observation = observe::from_frame(&frame, &limits)?;
+        observe::name_memory_limit(&mut observation, self.spec.limits.memory_bytes);
         self.expect_synced()?;
         let killed = self.oom_kills() - kills;
         let mut seen = CaseObservation { steps: vec![observation], ..Default::default() };

@@ -20,6 +20,15 @@ pub fn from_frame(frame: &Frame, limits: &Limits) -> Result<Observation, Sandbox
     })
 }
 
+/// Names the cell's memory limit where our own poll ended the program.
+pub fn name_memory_limit(observation: &mut Observation, bytes: u64) {
+    if let Ended::MemoryLimit { limit_bytes } = &mut observation.ended
+        && *limit_bytes == 0
+    {
+        *limit_bytes = bytes;
+    }
+}
+
 pub fn captured(bytes: &[u8], len: u64) -> Captured {
     Captured { content: Content::inline(bytes), len, truncated: len > bytes.len() as u64 }
 }

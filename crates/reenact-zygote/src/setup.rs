@@ -143,6 +143,10 @@ fn fork() -> Res {
     // SAFETY: a plain fork: memory is copied, and both sides go on from here.
     let pid = unsafe { call(nr::CLONE, [sys::SIGCHLD, 0, 0, 0, 0, 0]) }?;
     if pid == 0 {
+        // A process group of our own: a program that signals its group (`kill(0, …)`) must not reach the outer process, which
+        // in a user namespace has the same user. Pid 1 itself is out of reach of signals from inside.
+        // SAFETY: plain numbers.
+        unsafe { call(nr::SETPGID, [0; 6]) }?;
         // PR_SET_PDEATHSIG: if the outer process is killed, the cell dies too. It is single-threaded, so "parent thread"
         // is the parent.
         return prctl(1, sys::SIGKILL as usize);

@@ -29,6 +29,7 @@ pub mod nr {
     pub const FCHMOD: usize = 91;
     pub const FCHOWN: usize = 93;
     pub const CHDIR: usize = 80;
+    pub const SETPGID: usize = 109;
     pub const SETSID: usize = 112;
     pub const SETGROUPS: usize = 116;
     pub const SETRESUID: usize = 117;

@@ -62,7 +62,12 @@ impl CommandError {
     /// What, where, remedy: on stderr, or as JSON on stdout.
     pub fn print(&self, context: &Context) {
         if context.json {
-            let kind = format!("{:?}", self.kind).to_lowercase();
+            let kind = match self.kind {
+                Kind::Usage => "usage",
+                Kind::Environment => "environment",
+                Kind::NothingToDo => "nothing_to_do",
+                Kind::Cancelled => "cancelled",
+            };
             context.out(&serde_json::json!({"error": {"kind": kind, "what": self.what, "hints": self.hints}}).to_string());
             return;
         }

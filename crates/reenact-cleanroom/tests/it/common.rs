@@ -32,6 +32,7 @@ pub fn bundle(root: &Path, script: &str) -> TaskBundle {
 
 pub fn options(out: &Path) -> RunOptions {
     RunOptions {
+        settings: Default::default(),
         out: out.to_path_buf(),
         cells: CellOptions::default(),
         workers: 2,

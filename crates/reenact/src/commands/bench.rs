@@ -246,6 +246,7 @@ fn grade_once(
     context: &Context,
 ) -> Result<(TaskResult, Duration, Duration), CommandError> {
     let options = RunOptions {
+        settings: Default::default(),
         out: run.to_path_buf(),
         cells: context.cells.clone(),
         workers,

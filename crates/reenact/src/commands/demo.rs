@@ -3,6 +3,7 @@
 use super::{Done, doctor};
 use crate::args::Demo;
 use crate::commands::report;
+use crate::commands::run::probe_settings;
 use crate::context::{Context, harness, workers};
 use crate::error::CommandError;
 use crate::ui::Ui;
@@ -46,6 +47,7 @@ pub fn demo(args: &Demo, context: &Context) -> Done {
     for agent in AGENTS {
         let out = args.out.join("runs").join(agent.name());
         let options = RunOptions {
+            settings: probe_settings(agent, PROBES, PROBE_SEED),
             out: out.clone(),
             cells: context.cells.clone(),
             workers,

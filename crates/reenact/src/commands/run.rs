@@ -8,6 +8,17 @@ use reenact_bundle::{Progress, TaskBundle};
 use reenact_cleanroom::{Baseline, RunOptions, run_baseline};
 use reenact_explore::{ExploreOptions, propose};
 use reenact_model::ExitCode;
+use std::collections::BTreeMap;
+
+/// What a rebuilt run would need to know of the probes, for the manifest.
+pub fn probe_settings(agent: Baseline, probes: usize, seed: u64) -> BTreeMap<String, String> {
+    if !agent.wants_probes() {
+        return BTreeMap::new();
+    }
+    [("probes", probes.to_string()), ("seed", seed.to_string())]
+        .map(|(k, v)| (k.to_owned(), v))
+        .into()
+}
 
 pub fn run(args: &Run, context: &Context) -> Done {
     let agent: Baseline = args.agent.parse()?;
@@ -20,6 +31,7 @@ pub fn run(args: &Run, context: &Context) -> Done {
     let ui = Ui::new(context);
     let workers = workers(args.workers);
     let options = RunOptions {
+        settings: probe_settings(agent, args.probes, args.seed),
         out: args.out.clone(),
         cells: context.cells.clone(),
         workers,
