@@ -59,7 +59,9 @@ impl ExploreError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Bundle(BundleError::Fs(_)) | Self::Sandbox(_) | Self::Fs(_) => false,
-            Self::Bundle(_) | Self::Format(_) | Self::NothingLeft { .. } | Self::Option { .. } => true,
+            Self::Bundle(_) | Self::Format(_) | Self::NothingLeft { .. } | Self::Option { .. } => {
+                true
+            }
         }
     }
 }

@@ -22,10 +22,13 @@ pub struct ExploreOptions {
 
 /// Wall-clock limit of a candidate's step while exploring, milliseconds. Far above what a case may need, far below the
 /// grading limit: programs that hang on a terminal or on a socket must not eat the budget.
-const EXPLORE_WALL_MS: u64 = 3_000;
+const EXPLORE_WALL_MS: u64 = 2_500;
 
-/// Cells per worker for terminal cases, which mostly wait for the program to fall idle.
-const TTY_OVERCOMMIT: usize = 3;
+/// The same for terminal steps, which wait for the program to fall idle before each key.
+const EXPLORE_TTY_WALL_MS: u64 = 6_000;
+
+/// Cells per worker for terminal cases, which mostly sleep.
+const TTY_OVERCOMMIT: usize = 6;
 
 /// Circumstances of one pass over cases.
 #[derive(Clone, Debug, Default)]
@@ -74,8 +77,16 @@ pub struct Lab<'a> {
 
 impl<'a> Lab<'a> {
     /// A bench with the task's reference on it.
-    pub fn of_reference(task: &TaskBundle, options: &ExploreOptions, progress: &'a dyn Progress) -> Self {
-        Self { spec: reference_cell(task, &options.cells), workers: options.workers.max(1), progress }
+    pub fn of_reference(
+        task: &TaskBundle,
+        options: &ExploreOptions,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self {
+            spec: reference_cell(task, &options.cells),
+            workers: options.workers.max(1),
+            progress,
+        }
     }
 
     /// Runs every case once. Results stand in the order of `cases`, whatever the order of completion.
@@ -94,13 +105,26 @@ impl<'a> Lab<'a> {
             (0..cases.len()).partition(|&i| cases[i].steps.iter().any(|s| s.tty.is_some()));
         let _load = how.load.then(Load::start);
         let mut done = 0;
-        for (indices, workers) in [(plain, self.workers), (tty, self.workers * TTY_OVERCOMMIT)] {
+        let kinds = [
+            (plain, self.workers, EXPLORE_WALL_MS),
+            (tty, self.workers * TTY_OVERCOMMIT, EXPLORE_TTY_WALL_MS),
+        ];
+        for (indices, workers, wall_ms) in kinds {
             let picked: Vec<&Case> = indices.iter().map(|&i| cases[i]).collect();
-            self.pass(&picked, blobs, how, deadline, workers, &mut |index, result| {
-                seen[indices[index]] = result;
-                done += 1;
-                self.progress.tick(done, cases.len() as u64);
-            })?;
+            let spec = self.spec_for(how, wall_ms);
+            self.pass(
+                &spec,
+                workers,
+                &picked,
+                blobs,
+                &how.perturb,
+                deadline,
+                &mut |index, result| {
+                    seen[indices[index]] = result;
+                    done += 1;
+                    self.progress.tick(done, cases.len() as u64);
+                },
+            )?;
         }
         let tried = seen.iter().filter(|s| **s != Seen::NotRun).count();
         if let Some(Seen::Harness(what)) = seen.iter().find(|s| matches!(s, Seen::Harness(_)))
@@ -112,21 +136,25 @@ impl<'a> Lab<'a> {
         Ok(seen)
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "private, called once; the arguments are the pass"
+    )]
     fn pass(
         &self,
+        spec: &CellSpec,
+        workers: usize,
         cases: &[&Case],
         blobs: Blobs<'_>,
-        how: &Circumstances,
+        perturb: &Perturbation,
         deadline: Option<Instant>,
-        workers: usize,
         store: &mut dyn FnMut(usize, Seen),
     ) -> Result<(), ExploreError> {
-        let spec = self.spec_for(how);
         run_all(
-            &spec,
+            spec,
             workers,
             cases,
-            |cell, case| cell.run_case(PROGRAM, case, blobs, &how.perturb),
+            |cell, case| cell.run_case(PROGRAM, case, blobs, perturb),
             |done| {
                 store(
                     done.index,
@@ -144,7 +172,7 @@ impl<'a> Lab<'a> {
         Ok(())
     }
 
-    fn spec_for(&self, how: &Circumstances) -> CellSpec {
+    fn spec_for(&self, how: &Circumstances, wall_ms: u64) -> CellSpec {
         let mut spec = self.spec.clone();
         if let Some(cwd) = &how.cwd {
             spec.cwd.clone_from(cwd);
@@ -153,9 +181,8 @@ impl<'a> Lab<'a> {
             spec.hostname.clone_from(hostname);
         }
         if !how.full_limits {
-            let short = |ms: Option<u64>| Some(ms.map_or(EXPLORE_WALL_MS, |ms| ms.min(EXPLORE_WALL_MS)));
-            spec.step_limits =
-                Limits { wall_ms: short(spec.step_limits.wall_ms), ..spec.step_limits };
+            let short = spec.step_limits.wall_ms.map_or(wall_ms, |ms| ms.min(wall_ms));
+            spec.step_limits = Limits { wall_ms: Some(short), ..spec.step_limits };
         }
         spec
     }

@@ -69,7 +69,13 @@ impl Maker {
     }
 
     /// Adds a case on a base.
-    pub fn add(&mut self, group: &'static str, base: &Base, options: &[String], tags: &[&'static str]) -> Option<usize> {
+    pub fn add(
+        &mut self,
+        group: &'static str,
+        base: &Base,
+        options: &[String],
+        tags: &[&'static str],
+    ) -> Option<usize> {
         let call = Call { argv: base.argv(options), stdin: base.stdin.clone(), ..Call::default() };
         let files = self.base_files(base);
         self.push(Draft { group, steps: vec![call], files, tags: tags.to_vec(), from: None })
@@ -113,7 +119,8 @@ impl Maker {
             weight: 1,
         };
         case.id = case.generated_id();
-        let fits = case.steps.iter().all(|s| s.argv.iter().map(String::len).sum::<usize>() < 60_000);
+        let fits =
+            case.steps.iter().all(|s| s.argv.iter().map(String::len).sum::<usize>() < 60_000);
         if !fits || case.check().is_err() || !self.known.insert(case.id.clone()) {
             return None;
         }

@@ -69,7 +69,9 @@ fn tokenize(line: &str) -> Option<Vec<Token>> {
                 tokens.push(Token::Out);
             }
             '$' if chars.peek() == Some(&'\'') => return None,
-            '$' if matches!(chars.peek(), Some(c) if c.is_alphanumeric() || "({_".contains(*c)) => return None,
+            '$' if matches!(chars.peek(), Some(c) if c.is_alphanumeric() || "({_".contains(*c)) => {
+                return None;
+            }
             '`' | ';' | '&' | '|' | '<' | '>' | '(' | ')' | '*' => return None,
             c => word.get_or_insert_default().push(c),
         }
@@ -108,9 +110,13 @@ pub fn printed(words: &[String]) -> Option<String> {
     let (program, rest) = words.split_first()?;
     match program.as_str() {
         "echo" => {
-            let flags = rest.iter().take_while(|w| matches!(w.as_str(), "-n" | "-e" | "-en" | "-ne")).count();
+            let flags = rest
+                .iter()
+                .take_while(|w| matches!(w.as_str(), "-n" | "-e" | "-en" | "-ne"))
+                .count();
             let text = rest[flags..].join(" ");
-            let text = if rest[..flags].iter().any(|f| f.contains('e')) { unescape(&text) } else { text };
+            let text =
+                if rest[..flags].iter().any(|f| f.contains('e')) { unescape(&text) } else { text };
             let newline = if rest[..flags].iter().any(|f| f.contains('n')) { "" } else { "\n" };
             Some(text + newline)
         }
@@ -134,7 +140,10 @@ mod tests {
 
     #[test]
     fn quotes_and_escapes() {
-        assert_eq!(words(r#"p 'a b' "c \"d\"" e\ f ''"#).unwrap(), ["p", "a b", "c \"d\"", "e f", ""]);
+        assert_eq!(
+            words(r#"p 'a b' "c \"d\"" e\ f ''"#).unwrap(),
+            ["p", "a b", "c \"d\"", "e f", ""]
+        );
         assert_eq!(words("p a # note").unwrap(), ["p", "a"]);
         assert_eq!(words("p 'open"), None);
         assert_eq!(words("p $(x)"), None);
@@ -149,7 +158,10 @@ mod tests {
         assert_eq!(printed(&l.commands[0]).unwrap(), "{\"a\":1}\n");
         assert_eq!(l.commands[1], ["p", ".a"]);
         let l = split("p < in.txt > out").unwrap();
-        assert_eq!((l.stdin_file.as_deref(), l.stdout_file.as_deref()), (Some("in.txt"), Some("out")));
+        assert_eq!(
+            (l.stdin_file.as_deref(), l.stdout_file.as_deref()),
+            (Some("in.txt"), Some("out"))
+        );
         assert_eq!(split("| p"), None);
     }
 

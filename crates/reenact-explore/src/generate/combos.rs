@@ -51,7 +51,13 @@ fn combine(uses: &[Use], base: crate::maker::Base, size: usize, rng: &mut Rng) -
 /// Replaces the data of a use by fresh data of the main kind.
 fn refresh(used: &mut Use, shop: &Workshop<'_>, rng: &mut Rng) {
     let bytes = content(shop.bases.kind(), rng);
-    if let Some(file) = used.base.files.iter_mut().find(|(name, _)| !name.starts_with("script.")).map(|(_, bytes)| bytes) {
+    if let Some(file) = used
+        .base
+        .files
+        .iter_mut()
+        .find(|(name, _)| !name.starts_with("script."))
+        .map(|(_, bytes)| bytes)
+    {
         *file = bytes;
     } else if used.base.stdin.is_some() {
         used.base.stdin = Some(bytes);

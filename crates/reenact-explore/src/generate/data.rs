@@ -21,7 +21,8 @@ pub fn stdin(shop: &mut Workshop<'_>) {
         return;
     }
     for i in 0..shop.wanted / 3 {
-        let kind = if i % 5 == 4 { Kind::ALL[rng.usize(..Kind::ALL.len())] } else { shop.bases.kind() };
+        let kind =
+            if i % 5 == 4 { Kind::ALL[rng.usize(..Kind::ALL.len())] } else { shop.bases.kind() };
         let base = &bases[rng.usize(..bases.len())];
         let bytes = content(kind, &mut rng);
         shop.maker.add("stdin", &Base { stdin: Some(bytes), ..base.clone() }, &[], &[]);
@@ -33,12 +34,22 @@ pub fn files(shop: &mut Workshop<'_>) {
     let mut rng = shop.rng("files");
     let bases: Vec<Base> = shop.bases.of(&[]).into_iter().filter(|b| !b.files.is_empty()).collect();
     for base in &bases {
-        let Some((name, bytes)) = base.files.iter().next().map(|(n, b)| (n.clone(), b.clone())) else { continue };
+        let Some((name, bytes)) = base.files.iter().next().map(|(n, b)| (n.clone(), b.clone()))
+        else {
+            continue;
+        };
         for (tag, changed) in variants(&bytes, &mut rng) {
             shop.maker.add("files", &with_file(base, &name, &name, changed), &[], &[tag]);
         }
-        for other in ["with space.txt", "ünïcode.dat", "-dash", "sub/deep.txt", "noext", "UPPER.CSV"] {
-            shop.maker.add("files", &with_file(base, &name, other, bytes.clone()), &[], &["file-name"]);
+        for other in
+            ["with space.txt", "ünïcode.dat", "-dash", "sub/deep.txt", "noext", "UPPER.CSV"]
+        {
+            shop.maker.add(
+                "files",
+                &with_file(base, &name, other, bytes.clone()),
+                &[],
+                &["file-name"],
+            );
         }
         let mut two = with_file(base, &name, &name, bytes.clone());
         two.files.insert("second.dat".to_owned(), content(shop.bases.kind(), &mut rng));
@@ -68,13 +79,23 @@ fn special(shop: &mut Workshop<'_>, base: &Base, name: &str) {
         ("folder", Some(FileSpec::Dir)),
         ("-", None),
     ] {
-        let operands: Vec<String> = base.operands.iter().map(|o| if o == name { target.to_owned() } else { o.clone() }).collect();
+        let operands: Vec<String> = base
+            .operands
+            .iter()
+            .map(|o| if o == name { target.to_owned() } else { o.clone() })
+            .collect();
         let changed = Base { operands, ..base.clone() };
         let mut files = shop.maker.base_files(base);
         files.extend(spec.map(|s| (target.to_owned(), s)));
         let stdin = (target == "-").then(|| base.files.get(name).cloned()).flatten();
         let call = crate::maker::Call { argv: changed.argv(&[]), stdin, ..Default::default() };
-        shop.maker.push(Draft { group: "files", steps: vec![call], files, tags: vec!["file-name"], from: None });
+        shop.maker.push(Draft {
+            group: "files",
+            steps: vec![call],
+            files,
+            tags: vec!["file-name"],
+            from: None,
+        });
     }
 }
 
@@ -94,9 +115,14 @@ fn with_file(base: &Base, old: &str, new: &str, bytes: Vec<u8>) -> Base {
 /// Other words where operands are words: the text itself is the data of such programs.
 pub fn operands(shop: &mut Workshop<'_>) {
     let mut rng = shop.rng("operands");
-    let bases: Vec<Base> =
-        shop.bases.of(&[]).into_iter().filter(|b| b.files.is_empty() && !b.operands.is_empty()).collect();
-    let words: Vec<&Base> = bases.iter().filter(|b| b.operands.iter().all(|o| !o.starts_with('-'))).collect();
+    let bases: Vec<Base> = shop
+        .bases
+        .of(&[])
+        .into_iter()
+        .filter(|b| b.files.is_empty() && !b.operands.is_empty())
+        .collect();
+    let words: Vec<&Base> =
+        bases.iter().filter(|b| b.operands.iter().all(|o| !o.starts_with('-'))).collect();
     if words.is_empty() || !shop.bases.languages.is_empty() {
         return;
     }

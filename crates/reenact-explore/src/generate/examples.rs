@@ -24,7 +24,13 @@ pub fn add(shop: &mut Workshop<'_>) {
     }
 }
 
-fn add_one(shop: &mut Workshop<'_>, example: &Example, argv: &[String], rng: &mut Rng, tags: &[&'static str]) {
+fn add_one(
+    shop: &mut Workshop<'_>,
+    example: &Example,
+    argv: &[String],
+    rng: &mut Rng,
+    tags: &[&'static str],
+) {
     let mut files = BTreeMap::new();
     let main = shop.bases.kind();
     let mut place = |shop: &mut Workshop<'_>, name: &str, rng: &mut Rng| {
@@ -41,14 +47,22 @@ fn add_one(shop: &mut Workshop<'_>, example: &Example, argv: &[String], rng: &mu
     }
     let stdin = match (&example.stdin, &example.stdin_file) {
         (Some(text), _) => Some(text.clone().into_bytes()),
-        (None, Some(name)) if reenact_model::case::check_relative(name).is_ok() => Some(place(shop, name, rng)),
+        (None, Some(name)) if reenact_model::case::check_relative(name).is_ok() => {
+            Some(place(shop, name, rng))
+        }
         // Without any input most filters would only meet an empty stdin.
         (None, _) if files_empty(&files) => Some(content(main, rng)),
         (None, _) => None,
     };
     let call = Call { argv: argv.to_vec(), stdin, env: example.env.clone(), tty: None };
     let from = Some(example.from.clone());
-    shop.maker.push(Draft { group: "examples", steps: vec![call], files, tags: tags.to_vec(), from });
+    shop.maker.push(Draft {
+        group: "examples",
+        steps: vec![call],
+        files,
+        tags: tags.to_vec(),
+        from,
+    });
 }
 
 fn files_empty(files: &BTreeMap<String, FileSpec>) -> bool {
@@ -66,15 +80,22 @@ fn looks_like_file(word: &str) -> bool {
         && word.chars().all(|c| c.is_alphanumeric() || "._-/".contains(c))
         && !word.starts_with('-');
     let ext = Path::new(word).extension().is_some_and(|e| {
-        (1..=5).contains(&e.len()) && e.to_string_lossy().chars().any(|c| c.is_ascii_alphabetic()) && !word.starts_with('.')
+        (1..=5).contains(&e.len())
+            && e.to_string_lossy().chars().any(|c| c.is_ascii_alphabetic())
+            && !word.starts_with('.')
     });
-    let usual = ["file", "input", "infile", "foo", "bar", "file1", "file2", "data", "test", "somefile", "filename"];
+    let usual = [
+        "file", "input", "infile", "foo", "bar", "file1", "file2", "data", "test", "somefile",
+        "filename",
+    ];
     plain && (ext || usual.contains(&word))
 }
 
 /// One number or quoted word of the arguments changed; `None` when there is nothing to change.
 fn varied(argv: &[String], rng: &mut Rng) -> Option<Vec<String>> {
-    let places: Vec<usize> = (0..argv.len()).filter(|&i| argv[i].chars().any(|c| c.is_ascii_digit() || "+*<>".contains(c))).collect();
+    let places: Vec<usize> = (0..argv.len())
+        .filter(|&i| argv[i].chars().any(|c| c.is_ascii_digit() || "+*<>".contains(c)))
+        .collect();
     let at = *places.get(rng.usize(..places.len().max(1)))?;
     let mut out = argv.to_vec();
     let digit = char::from_digit(rng.u32(..10), 10)?;

@@ -8,7 +8,7 @@ pub mod examples;
 pub mod multi;
 pub mod options;
 pub mod programs;
-// pub mod tty;
+pub mod tty;
 
 use crate::bases::Bases;
 use crate::inputs::values::{self, Sort};
@@ -49,12 +49,19 @@ impl<'a> Workshop<'a> {
 
     /// A source of chance of its own for each generator, so that a change in one leaves the others' candidates alone.
     pub fn rng(&self, generator: &str) -> Rng {
-        let salt = generator.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let salt = generator.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+        });
         Rng::with_seed(self.maker.seed ^ salt)
     }
 
     /// Adds a base with options, and remembers of what it was made.
-    pub fn add_use(&mut self, group: &'static str, used: Use, tags: &[&'static str]) -> Option<usize> {
+    pub fn add_use(
+        &mut self,
+        group: &'static str,
+        used: Use,
+        tags: &[&'static str],
+    ) -> Option<usize> {
         let mut base = used.base.clone();
         base.files.extend(used.files.clone());
         let flat: Vec<String> = used.options.concat();
@@ -64,14 +71,20 @@ impl<'a> Workshop<'a> {
     }
 
     /// An option with good values: its arguments, and the files they name.
-    pub fn spell(&self, option: &Opt, name: &str, rng: &mut Rng) -> (Vec<String>, BTreeMap<String, Vec<u8>>) {
+    pub fn spell(
+        &self,
+        option: &Opt,
+        name: &str,
+        rng: &mut Rng,
+    ) -> (Vec<String>, BTreeMap<String, Vec<u8>>) {
         let mut files = BTreeMap::new();
         if !option.takes_value() || (option.optional && rng.u8(..3) == 0) {
             return (vec![name.to_owned()], files);
         }
         let values: Vec<String> = (0..option.values.len())
             .map(|i| {
-                let value = values::good(option, i, &self.surface.data_names, self.bases.kind(), rng);
+                let value =
+                    values::good(option, i, &self.surface.data_names, self.bases.kind(), rng);
                 if let Some(kind) = value.file {
                     files.insert(value.text.clone(), kind.generate(rng));
                 }
@@ -96,6 +109,9 @@ impl<'a> Workshop<'a> {
 /// The first round.
 pub fn first_round(shop: &mut Workshop<'_>) {
     options::help(shop);
+    if shop.bases.hangs {
+        return;
+    }
     options::alone(shop);
     options::values(shop);
     examples::add(shop);

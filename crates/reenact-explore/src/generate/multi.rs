@@ -13,7 +13,10 @@ pub struct Writer {
 }
 
 /// Which of the candidates created regular files with names that a command line can hold.
-pub fn writers<'a>(cases: &[Case], seen: impl Iterator<Item = Option<&'a CaseObservation>>) -> Vec<Writer> {
+pub fn writers<'a>(
+    cases: &[Case],
+    seen: impl Iterator<Item = Option<&'a CaseObservation>>,
+) -> Vec<Writer> {
     let mut found = Vec::new();
     for (index, (case, seen)) in cases.iter().zip(seen).enumerate() {
         let Some(seen) = seen.filter(|_| case.steps.len() == 1) else { continue };
@@ -21,7 +24,9 @@ pub fn writers<'a>(cases: &[Case], seen: impl Iterator<Item = Option<&'a CaseObs
             .files
             .iter()
             .filter(|(name, entry)| {
-                matches!(&entry.kind, EntryKind::File { .. }) && !case.files.contains_key(*name) && !name.contains('\\')
+                matches!(&entry.kind, EntryKind::File { .. })
+                    && !case.files.contains_key(*name)
+                    && !name.contains('\\')
             })
             .map(|(name, _)| name.clone())
             .take(3)
@@ -48,7 +53,13 @@ pub fn add(shop: &mut Workshop<'_>, writers: &[Writer]) {
         for next in followers(shop, &case, writer, &inverse, &mut rng) {
             let first = call_of(shop, &case);
             let steps = vec![first, next];
-            let draft = Draft { group: "multi", steps, files: case.files.clone(), tags: vec!["writes-files"], from: None };
+            let draft = Draft {
+                group: "multi",
+                steps,
+                files: case.files.clone(),
+                tags: vec!["writes-files"],
+                from: None,
+            };
             shop.maker.push(draft);
         }
     }
@@ -56,17 +67,32 @@ pub fn add(shop: &mut Workshop<'_>, writers: &[Writer]) {
 
 fn call_of(shop: &Workshop<'_>, case: &Case) -> Call {
     let step = &case.steps[0];
-    let stdin = step.stdin.as_ref().and_then(|c| c.bytes(&shop.maker.blobs).ok()).map(|b| b.into_owned());
+    let stdin =
+        step.stdin.as_ref().and_then(|c| c.bytes(&shop.maker.blobs).ok()).map(|b| b.into_owned());
     Call { argv: step.argv.clone(), stdin, env: step.env.clone(), tty: None }
 }
 
 /// What can come after: the written file as input, with and without an option that undoes; the same again; another writer.
-fn followers(shop: &Workshop<'_>, case: &Case, writer: &Writer, inverse: &[String], rng: &mut fastrand::Rng) -> Vec<Call> {
+fn followers(
+    shop: &Workshop<'_>,
+    case: &Case,
+    writer: &Writer,
+    inverse: &[String],
+    rng: &mut fastrand::Rng,
+) -> Vec<Call> {
     let step = &case.steps[0];
-    let path: Vec<String> =
-        step.argv.iter().take_while(|w| shop.surface.commands.contains_key(std::slice::from_ref(*w))).cloned().collect();
+    let path: Vec<String> = step
+        .argv
+        .iter()
+        .take_while(|w| shop.surface.commands.contains_key(std::slice::from_ref(*w)))
+        .cloned()
+        .collect();
     let simple = |options: &[&str], operands: &[&str]| {
-        let argv = path.iter().cloned().chain(options.iter().chain(operands).map(|s| (*s).to_owned())).collect();
+        let argv = path
+            .iter()
+            .cloned()
+            .chain(options.iter().chain(operands).map(|s| (*s).to_owned()))
+            .collect();
         Call { argv, ..Call::default() }
     };
     let mut calls = Vec::new();
@@ -77,9 +103,18 @@ fn followers(shop: &Workshop<'_>, case: &Case, writer: &Writer, inverse: &[Strin
             calls.push(simple(&[option], &[written, "restored.out"]));
         }
         // The same call, reading what was written in place of the input file.
-        let inputs: BTreeSet<&String> = case.files.iter().filter(|(_, f)| matches!(f, FileSpec::File { .. })).map(|(n, _)| n).collect();
+        let inputs: BTreeSet<&String> = case
+            .files
+            .iter()
+            .filter(|(_, f)| matches!(f, FileSpec::File { .. }))
+            .map(|(n, _)| n)
+            .collect();
         if step.argv.iter().any(|w| inputs.contains(w)) {
-            let argv = step.argv.iter().map(|w| if inputs.contains(w) { written.clone() } else { w.clone() }).collect();
+            let argv = step
+                .argv
+                .iter()
+                .map(|w| if inputs.contains(w) { written.clone() } else { w.clone() })
+                .collect();
             calls.push(Call { argv, ..Call::default() });
         }
         // Another program on the same database or file.
@@ -99,7 +134,20 @@ fn followers(shop: &Workshop<'_>, case: &Case, writer: &Writer, inverse: &[Strin
 
 /// Options whose description says that they read back what the program writes.
 fn inverse_options(options: &[Opt]) -> Vec<String> {
-    let words = ["decompress", "decode", "extract", "uncompress", "list", "test ", "verify", "check", "reverse", "restore", "unpack", "info"];
+    let words = [
+        "decompress",
+        "decode",
+        "extract",
+        "uncompress",
+        "list",
+        "test ",
+        "verify",
+        "check",
+        "reverse",
+        "restore",
+        "unpack",
+        "info",
+    ];
     let speaks = |o: &&Opt| {
         let text = format!("{} {}", o.names.join(" "), o.text).to_ascii_lowercase();
         !o.takes_value() && words.iter().any(|w| text.contains(w))
@@ -117,17 +165,38 @@ pub fn databases(shop: &mut Workshop<'_>) {
         }
         for i in 0..shop.wanted / 6 {
             let file = ["data.db", "t.db", "my data.sqlite"][i % 3];
-            let setup: Vec<&&str> = language.templates.iter().filter(|t| t.starts_with("create table t(")).collect();
+            let setup: Vec<&&str> =
+                language.templates.iter().filter(|t| t.starts_with("create table t(")).collect();
             let first = language.program(setup[rng.usize(..setup.len())], &mut rng);
             let queries = [
-                "select * from t;", "select count(*) from t;", ".schema", ".tables", ".dump", "insert into t select * from t; select count(*) from t;",
-                "drop table t; select name from sqlite_master;", "update t set rowid = rowid + {i}; select rowid, * from t;", "delete from t; select changes();",
-                "alter table t add column z default '{w}'; select * from t;", "pragma integrity_check;", "create index i on t(rowid);", "select name, sql from sqlite_master;",
-                ".mode box\nselect * from t;", "select * from nothing;", "create table t(q);", ".mode markdown\nselect * from t;", ".indexes", "vacuum; select * from t;",
+                "select * from t;",
+                "select count(*) from t;",
+                ".schema",
+                ".tables",
+                ".dump",
+                "insert into t select * from t; select count(*) from t;",
+                "drop table t; select name from sqlite_master;",
+                "update t set rowid = rowid + {i}; select rowid, * from t;",
+                "delete from t; select changes();",
+                "alter table t add column z default '{w}'; select * from t;",
+                "pragma integrity_check;",
+                "create index i on t(rowid);",
+                "select name, sql from sqlite_master;",
+                ".mode box\nselect * from t;",
+                "select * from nothing;",
+                "create table t(q);",
+                ".mode markdown\nselect * from t;",
+                ".indexes",
+                "vacuum; select * from t;",
             ];
             let second = language.program(queries[rng.usize(..queries.len())], &mut rng);
             let step = |code: String| Call { argv: vec![file.to_owned(), code], ..Call::default() };
-            shop.maker.push(Draft { group: "multi", steps: vec![step(first), step(second)], tags: vec!["writes-files"], ..Draft::default() });
+            shop.maker.push(Draft {
+                group: "multi",
+                steps: vec![step(first), step(second)],
+                tags: vec!["writes-files"],
+                ..Draft::default()
+            });
         }
     }
 }

@@ -23,8 +23,9 @@ pub fn help(shop: &mut Workshop<'_>) {
 
 /// Whether an option only prints help or the version, or waits for a terminal: covered by the `help` group.
 pub fn is_informational(option: &Opt) -> bool {
-    option.names.iter().any(|n| matches!(n.trim_start_matches('-'), "help" | "version" | "h" | "?" | "V" | "interactive"))
-        && !option.takes_value()
+    option.names.iter().any(|n| {
+        matches!(n.trim_start_matches('-'), "help" | "version" | "h" | "?" | "V" | "interactive")
+    }) && !option.takes_value()
 }
 
 /// Each option alone, on good input, under each of its names and with each of its enumerated values.
@@ -52,8 +53,20 @@ pub fn alone(shop: &mut Workshop<'_>) {
     }
 }
 
-fn add(shop: &mut Workshop<'_>, group: &'static str, base: &crate::maker::Base, option: &Opt, argv: Vec<String>, files: BTreeMap<String, Vec<u8>>) {
-    let used = Use { base: base.clone(), options: vec![argv], names: vec![option.primary().to_owned()], files };
+fn add(
+    shop: &mut Workshop<'_>,
+    group: &'static str,
+    base: &crate::maker::Base,
+    option: &Opt,
+    argv: Vec<String>,
+    files: BTreeMap<String, Vec<u8>>,
+) {
+    let used = Use {
+        base: base.clone(),
+        options: vec![argv],
+        names: vec![option.primary().to_owned()],
+        files,
+    };
     shop.add_use(group, used, &[]);
 }
 
@@ -66,14 +79,17 @@ pub fn values(shop: &mut Workshop<'_>) {
             let sort = Workshop::sort(&option);
             let mut list: Vec<String> = edges(sort).iter().map(|s| (*s).to_owned()).collect();
             let main = shop.bases.kind();
-            list.extend((0..8).map(|_| crate::inputs::values::good(&option, 0, &shop.surface.data_names, main, &mut rng).text));
+            list.extend((0..8).map(|_| {
+                crate::inputs::values::good(&option, 0, &shop.surface.data_names, main, &mut rng)
+                    .text
+            }));
             list.sort();
             list.dedup();
             rng.shuffle(&mut list);
             lists.push((path.clone(), option, list));
         }
     }
-    let enough = shop.maker.cases.len() + shop.wanted.max(40);
+    let enough = shop.maker.cases.len() + (shop.wanted * 3 / 4).max(40);
     for round in 0..16 {
         for (path, option, list) in &lists {
             let Some(value) = list.get(round) else { continue };
@@ -100,7 +116,12 @@ pub fn environment(shop: &mut Workshop<'_>) {
             let env = BTreeMap::from([(name.clone(), value.to_owned())]);
             let call = Call { argv: base.argv(&[]), stdin: base.stdin.clone(), env, tty: None };
             let files = shop.maker.base_files(base);
-            shop.maker.push(Draft { group: "environment", steps: vec![call], files, ..Draft::default() });
+            shop.maker.push(Draft {
+                group: "environment",
+                steps: vec![call],
+                files,
+                ..Draft::default()
+            });
         }
     }
 }

@@ -10,7 +10,7 @@ pub fn add(shop: &mut Workshop<'_>) {
     let mut rng = shop.rng("programs");
     let languages = shop.bases.languages.clone();
     for (language, forms) in &languages {
-        let enough = shop.maker.cases.len() + shop.wanted.max(60);
+        let enough = shop.maker.cases.len() + (shop.wanted * 2 / 3).max(60);
         for round in 0..6 {
             for (i, template) in language.templates.iter().enumerate() {
                 if shop.maker.cases.len() >= enough {
@@ -22,7 +22,14 @@ pub fn add(shop: &mut Workshop<'_>) {
                 shop.maker.add("programs", &base, &[], &[]);
             }
         }
-        let snippets: Vec<String> = shop.surface.snippets.iter().filter(|s| s.len() > 1).take(shop.wanted / 2).cloned().collect();
+        let snippets: Vec<String> = shop
+            .surface
+            .snippets
+            .iter()
+            .filter(|s| s.len() > 1)
+            .take(shop.wanted / 4)
+            .cloned()
+            .collect();
         for (i, snippet) in snippets.iter().enumerate() {
             let form = forms[i % forms.len()];
             let base = base_for(language, form, snippet, i, &mut rng);
@@ -31,7 +38,14 @@ pub fn add(shop: &mut Workshop<'_>) {
     }
 }
 
-fn base_for(language: &Language, form: Form, code: &str, i: usize, rng: &mut fastrand::Rng) -> Base {
-    let data = (!language.data.is_empty()).then(|| content(language.data[i % language.data.len()], rng));
+fn base_for(
+    language: &Language,
+    form: Form,
+    code: &str,
+    i: usize,
+    rng: &mut fastrand::Rng,
+) -> Base {
+    let data =
+        (!language.data.is_empty()).then(|| content(language.data[i % language.data.len()], rng));
     code_base(language, form, code, data)
 }

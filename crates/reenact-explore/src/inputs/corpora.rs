@@ -25,8 +25,20 @@ pub enum Kind {
 impl Kind {
     /// Every kind, in the order in which they are tried.
     pub const ALL: [Self; 14] = [
-        Self::Text, Self::Csv, Self::Json, Self::Numbers, Self::Tsv, Self::JsonLines, Self::Binary, Self::Xml, Self::Ini,
-        Self::Yaml, Self::Markdown, Self::Log, Self::Source, Self::Hex,
+        Self::Text,
+        Self::Csv,
+        Self::Json,
+        Self::Numbers,
+        Self::Tsv,
+        Self::JsonLines,
+        Self::Binary,
+        Self::Xml,
+        Self::Ini,
+        Self::Yaml,
+        Self::Markdown,
+        Self::Log,
+        Self::Source,
+        Self::Hex,
     ];
 
     /// File name extension.
@@ -78,7 +90,16 @@ impl Kind {
             Self::Log => &["log", "logs", "timestamp"],
             Self::Source => &["source", "code", "syntax", "indent"],
             Self::Hex => &["hexdump", "hex"],
-            Self::Binary => &["binary", "bytes", "byte", "octets", "compress", "compression", "checksum", "hash"],
+            Self::Binary => &[
+                "binary",
+                "bytes",
+                "byte",
+                "octets",
+                "compress",
+                "compression",
+                "checksum",
+                "hash",
+            ],
         }
     }
 
@@ -105,9 +126,11 @@ impl Kind {
 }
 
 const WORDS: &[&str] = &[
-    "apple", "banana", "cherry", "delta", "echo", "foxtrot", "garden", "hotel", "india", "jungle", "kilo", "lemon", "mango", "night",
-    "ocean", "paper", "quartz", "river", "stone", "tango", "umbrella", "violet", "water", "xenon", "yellow", "zebra", "The", "A", "Of",
-    "and", "one", "two", "three", "foo", "bar", "baz", "x", "I", "it's", "re-do", "a_b", "Mr.", "naïve", "café", "日本", "über",
+    "apple", "banana", "cherry", "delta", "echo", "foxtrot", "garden", "hotel", "india", "jungle",
+    "kilo", "lemon", "mango", "night", "ocean", "paper", "quartz", "river", "stone", "tango",
+    "umbrella", "violet", "water", "xenon", "yellow", "zebra", "The", "A", "Of", "and", "one",
+    "two", "three", "foo", "bar", "baz", "x", "I", "it's", "re-do", "a_b", "Mr.", "naïve", "café",
+    "日本", "über",
 ];
 
 /// A word; one in about ten is not ASCII.
@@ -171,8 +194,9 @@ fn table(rng: &mut Rng, separator: char) -> String {
     let glue = separator.to_string();
     let mut out = header[..columns].join(&glue) + "\n";
     for i in 0..rng.usize(2..8) {
-        let row: Vec<String> =
-            (0..columns).map(|c| if c == 0 { (i + 1).to_string() } else { cell(rng, separator) }).collect();
+        let row: Vec<String> = (0..columns)
+            .map(|c| if c == 0 { (i + 1).to_string() } else { cell(rng, separator) })
+            .collect();
         out += &(row.join(&glue) + "\n");
     }
     out
@@ -185,7 +209,9 @@ fn json(rng: &mut Rng, depth: usize) -> String {
         1 => rng.bool().to_string(),
         2 | 3 => number(rng),
         4 => format!("\"{}\"", sentence(rng)),
-        5 => ["\"\"", "\"a\\\"b\"", "\"line\\nbreak\"", "\"\\u00e9\"", "1e3", "[]", "{}"][rng.usize(..7)].to_owned(),
+        5 => ["\"\"", "\"a\\\"b\"", "\"line\\nbreak\"", "\"\\u00e9\"", "1e3", "[]", "{}"]
+            [rng.usize(..7)]
+        .to_owned(),
         6..=8 => {
             let items: Vec<String> = (0..rng.usize(1..4)).map(|_| json(rng, depth + 1)).collect();
             format!("[{}]", items.join(", "))
@@ -194,14 +220,22 @@ fn json(rng: &mut Rng, depth: usize) -> String {
             let mut keys = vec!["a", "b", "name", "id", "list", "key with space", "x.y"];
             rng.shuffle(&mut keys);
             let n = rng.usize(1..5);
-            let items: Vec<String> = keys[..n].iter().map(|k| format!("\"{k}\": {}", json(rng, depth + 1))).collect();
+            let items: Vec<String> =
+                keys[..n].iter().map(|k| format!("\"{k}\": {}", json(rng, depth + 1))).collect();
             format!("{{{}}}", items.join(", "))
         }
     }
 }
 
 fn record(rng: &mut Rng, i: usize) -> String {
-    format!("{{\"id\": {}, \"name\": \"{}\", \"size\": {}, \"tags\": [\"{}\"], \"sub\": {{\"ok\": {}}}}}", i + 1, word(rng), rng.u32(..500), word(rng), rng.bool())
+    format!(
+        "{{\"id\": {}, \"name\": \"{}\", \"size\": {}, \"tags\": [\"{}\"], \"sub\": {{\"ok\": {}}}}}",
+        i + 1,
+        word(rng),
+        rng.u32(..500),
+        word(rng),
+        rng.bool()
+    )
 }
 
 /// An array of records, as most JSON tools want it.
@@ -214,7 +248,13 @@ fn xml(rng: &mut Rng) -> String {
     let mut out = "<?xml version=\"1.0\"?>\n<root>\n".to_owned();
     for i in 0..rng.usize(1..5) {
         // Writing to a String cannot fail.
-        let _infallible = writeln!(out, "  <item id=\"{i}\" kind=\"{}\">{} &amp; {}</item>", plain_word(rng), word(rng), number(rng));
+        let _infallible = writeln!(
+            out,
+            "  <item id=\"{i}\" kind=\"{}\">{} &amp; {}</item>",
+            plain_word(rng),
+            word(rng),
+            number(rng)
+        );
     }
     out + "</root>\n"
 }
@@ -241,26 +281,48 @@ fn yaml(rng: &mut Rng) -> String {
 fn markdown(rng: &mut Rng) -> String {
     format!(
         "# {}\n\n{} *{}* and **{}** with `code`.\n\n- {}\n- {}\n  1. nested\n\n> quote\n\n```sh\nls -l\n```\n\n| a | b |\n|---|--:|\n| {} | {} |\n\n[link](http://example.com)\n",
-        sentence(rng), sentence(rng), word(rng), word(rng), sentence(rng), sentence(rng), word(rng), number(rng)
+        sentence(rng),
+        sentence(rng),
+        word(rng),
+        word(rng),
+        sentence(rng),
+        sentence(rng),
+        word(rng),
+        number(rng)
     )
 }
 
 fn log(rng: &mut Rng) -> String {
     let level = ["INFO", "WARN", "ERROR", "DEBUG"];
     (0..rng.usize(3..8))
-        .map(|i| format!("2021-03-04T10:{:02}:{:02}Z {} [{}] {} took {}ms\n", i, rng.u32(..60), level[rng.usize(..4)], plain_word(rng), sentence(rng), rng.u32(..900)))
+        .map(|i| {
+            format!(
+                "2021-03-04T10:{:02}:{:02}Z {} [{}] {} took {}ms\n",
+                i,
+                rng.u32(..60),
+                level[rng.usize(..4)],
+                plain_word(rng),
+                sentence(rng),
+                rng.u32(..900)
+            )
+        })
         .collect()
 }
 
 fn source(rng: &mut Rng) -> String {
     format!(
         "/* {} */\n#include <stdio.h>\n\nint {}(int n) {{\n\tif (n > {}) {{ // {}\n        return n * 2;\n\t}}\n    return \"{}\" != 0;\n}}\n",
-        sentence(rng), plain_word(rng), rng.u32(..50), sentence(rng), plain_word(rng)
+        sentence(rng),
+        plain_word(rng),
+        rng.u32(..50),
+        sentence(rng),
+        plain_word(rng)
     )
 }
 
 fn hex_line(rng: &mut Rng) -> String {
-    let digits: Vec<String> = (0..rng.usize(4..17)).map(|_| format!("{:02x}", rng.u8(..))).collect();
+    let digits: Vec<String> =
+        (0..rng.usize(4..17)).map(|_| format!("{:02x}", rng.u8(..))).collect();
     digits.join(if rng.bool() { " " } else { "" }) + "\n"
 }
 
@@ -277,8 +339,12 @@ fn binary(rng: &mut Rng) -> Vec<u8> {
 /// Shapes that any content can take and that programs often get wrong; the name goes into the case's tags.
 pub fn variants(bytes: &[u8], rng: &mut Rng) -> Vec<(&'static str, Vec<u8>)> {
     let without_newline = bytes.strip_suffix(b"\n").unwrap_or(bytes).to_vec();
-    let crlf: Vec<u8> = bytes.iter().flat_map(|b| if *b == b'\n' { vec![b'\r', b'\n'] } else { vec![*b] }).collect();
-    let first_line: Vec<u8> = bytes.split_inclusive(|b| *b == b'\n').next().unwrap_or_default().to_vec();
+    let crlf: Vec<u8> = bytes
+        .iter()
+        .flat_map(|b| if *b == b'\n' { vec![b'\r', b'\n'] } else { vec![*b] })
+        .collect();
+    let first_line: Vec<u8> =
+        bytes.split_inclusive(|b| *b == b'\n').next().unwrap_or_default().to_vec();
     let mut cut = bytes.to_vec();
     cut.truncate(bytes.len() / 2 + 1);
     let mut spoiled = bytes.to_vec();
@@ -317,7 +383,11 @@ mod tests {
         for seed in 0..300 {
             let mut rng = Rng::with_seed(seed);
             let one = Kind::Json.generate(&mut rng);
-            assert!(serde_json::from_slice::<serde_json::Value>(&one).is_ok(), "{}", String::from_utf8_lossy(&one));
+            assert!(
+                serde_json::from_slice::<serde_json::Value>(&one).is_ok(),
+                "{}",
+                String::from_utf8_lossy(&one)
+            );
             let rows: serde_json::Value = serde_json::from_str(&records(&mut rng)).unwrap();
             assert!(rows.as_array().is_some_and(|r| r.len() > 1));
         }

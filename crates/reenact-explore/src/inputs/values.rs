@@ -41,7 +41,8 @@ impl Value {
 
 /// Guesses the sort of the `index`-th value of an option.
 pub fn sort_of(option: &Opt, index: usize) -> Sort {
-    let meta = option.values.get(index).map(String::as_str).unwrap_or_default().to_ascii_lowercase();
+    let meta =
+        option.values.get(index).map(String::as_str).unwrap_or_default().to_ascii_lowercase();
     let name = option.primary().trim_start_matches('-').to_ascii_lowercase();
     let text = option.text.to_ascii_lowercase();
     by_meta(&meta).or_else(|| by_meta(&name)).unwrap_or_else(|| by_text(&text, &meta))
@@ -57,20 +58,65 @@ fn by_meta(meta: &str) -> Option<Sort> {
     let is = |words: &[&str]| words.contains(&meta);
     Some(match meta {
         _ if has(&["delim", "separator", "sep", "ifs", "ofs"]) => Sort::Delimiter,
-        _ if is(&["n", "num", "k", "i"]) || has(&["number", "count", "cols", "column-width", "width", "height", "depth", "level", "int", "lines", "rows", "len", "limit", "offset", "skip", "seed", "indent", "precision", "digits", "jobs", "threads", "max", "min"]) => Sort::Number,
+        _ if is(&["n", "num", "k", "i"])
+            || has(&[
+                "number",
+                "count",
+                "cols",
+                "column-width",
+                "width",
+                "height",
+                "depth",
+                "level",
+                "int",
+                "lines",
+                "rows",
+                "len",
+                "limit",
+                "offset",
+                "skip",
+                "seed",
+                "indent",
+                "precision",
+                "digits",
+                "jobs",
+                "threads",
+                "max",
+                "min",
+            ]) =>
+        {
+            Sort::Number
+        }
         _ if has(&["size", "bytes", "blocksize"]) => Sort::Size,
-        _ if has(&["outfile", "output", "out-file"]) || is(&["o", "dest", "target"]) => Sort::OutputFile,
+        _ if has(&["outfile", "output", "out-file"]) || is(&["o", "dest", "target"]) => {
+            Sort::OutputFile
+        }
         _ if has(&["dir", "folder"]) => Sort::Directory,
-        _ if has(&["file", "path", "input", "database"]) || is(&["f", "infile", "source", "script"]) => Sort::InputFile,
-        _ if has(&["regex", "pattern", "regexp", "glob"]) || is(&["re", "search", "needle"]) => Sort::Regex,
-        _ if has(&["field", "column", "range", "list", "keydef", "bounds", "select", "index"]) || is(&["key", "pos"]) => Sort::Ranges,
+        _ if has(&["file", "path", "input", "database"])
+            || is(&["f", "infile", "source", "script"]) =>
+        {
+            Sort::InputFile
+        }
+        _ if has(&["regex", "pattern", "regexp", "glob"]) || is(&["re", "search", "needle"]) => {
+            Sort::Regex
+        }
+        _ if has(&["field", "column", "range", "list", "keydef", "bounds", "select", "index"])
+            || is(&["key", "pos"]) =>
+        {
+            Sort::Ranges
+        }
         _ if has(&["colour", "color", "theme"]) && !has(&["when"]) => Sort::Colour,
         _ if is(&["when"]) => Sort::When,
         _ if has(&["date", "time"]) => Sort::Date,
         _ if has(&["char"]) || is(&["c"]) => Sort::Character,
         _ if has(&["fmt", "format", "style", "mode", "type", "encoding"]) => Sort::Format,
         _ if has(&["key=", "name=", "var=", "=val"]) => Sort::Assignment,
-        _ if is(&["float", "decimal", "percent", "ratio", "bits", "octets", "off", "seconds", "secs"]) => Sort::Number,
+        _ if is(&[
+            "float", "decimal", "percent", "ratio", "bits", "octets", "off", "seconds", "secs",
+        ]) =>
+        {
+            Sort::Number
+        }
         _ if has(&["name", "font", "id", "label", "title"]) => Sort::Name,
         _ => return None,
     })
@@ -79,7 +125,19 @@ fn by_meta(meta: &str) -> Option<Sort> {
 fn by_text(text: &str, meta: &str) -> Sort {
     let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
     match meta {
-        _ if has(&["number of", "at most", "at least", "maximum", "minimum", "width", "columns wide", "level"]) => Sort::Number,
+        _ if has(&[
+            "number of",
+            "at most",
+            "at least",
+            "maximum",
+            "minimum",
+            "width",
+            "columns wide",
+            "level",
+        ]) =>
+        {
+            Sort::Number
+        }
         _ if has(&["delimiter", "separator"]) => Sort::Delimiter,
         _ if has(&["regular expression", "regex"]) => Sort::Regex,
         _ if has(&["write to", "output to", "output file"]) => Sort::OutputFile,
@@ -114,9 +172,13 @@ pub fn good_of(sort: Sort, main: Kind, rng: &mut Rng) -> Value {
         Sort::InputFile => Value { text: format!("data.{}", main.extension()), file: Some(main) },
         Sort::OutputFile => of(&["out.dat", "result.txt", "new"]),
         Sort::Directory => of(&[".", "sub", "out"]),
-        Sort::Ranges => of(&["1", "2", "1,3", "2-", "-2", "1-2", "1:2", "2,1", "-1", "name", "id,name"]),
+        Sort::Ranges => of(&[
+            "1", "0", "2", "1", "1,3", "2-", "0:1", "1-2", "1:2", "2,1", "-1", "name", "id,name",
+        ]),
         Sort::Delimiter => of(&[",", ";", "\t", " ", ":", "|", "ab", "-"]),
-        Sort::Regex => of(&["a", "^a", "[aeiou]+", "\\w+", ".*", "e$", "an", "(a|o).", "\\d+", "[A-Z]"]),
+        Sort::Regex => {
+            of(&["a", "^a", "[aeiou]+", "\\w+", ".*", "e$", "an", "(a|o).", "\\d+", "[A-Z]"])
+        }
         Sort::Colour => of(&["red", "blue", "green", "auto", "#ff8800", "1", "default"]),
         Sort::Format => of(&["json", "text", "csv", "plain", "hex", "%s", "default", "html"]),
         Sort::When => of(&["always", "never", "auto"]),
@@ -135,7 +197,23 @@ pub fn good_of(sort: Sort, main: Kind, rng: &mut Rng) -> Value {
 /// Values at the edges: many of them are refused by most programs, each in its own words.
 pub fn edges(sort: Sort) -> &'static [&'static str] {
     match sort {
-        Sort::Number | Sort::Size => &["0", "1", "-1", "7", "255", "1000", "99999999999999999999", "1.5", "abc", "", "0x10", " 3", "+2", "1e2", "3x"],
+        Sort::Number | Sort::Size => &[
+            "0",
+            "1",
+            "-1",
+            "7",
+            "255",
+            "1000",
+            "99999999999999999999",
+            "1.5",
+            "abc",
+            "",
+            "0x10",
+            " 3",
+            "+2",
+            "1e2",
+            "3x",
+        ],
         Sort::InputFile => &["missing.txt", ".", "", "-", "/dev/null"],
         Sort::OutputFile => &["missing/out", ".", "", "-", "/dev/null"],
         Sort::Directory => &["missing", "", "/", ".."],
@@ -147,7 +225,15 @@ pub fn edges(sort: Sort) -> &'static [&'static str] {
         Sort::Assignment => &["", "novalue", "=x", "a=b=c"],
         Sort::Date => &["", "yesterday", "2020-13-01", "0", "-1"],
         Sort::Character => &["", "ab", "é", "\\n"],
-        Sort::Name | Sort::Free => &["", "é", "a b", "-", "0", "x\ny", "very-long-value-that-nobody-expects-to-be-given-here"],
+        Sort::Name | Sort::Free => &[
+            "",
+            "é",
+            "a b",
+            "-",
+            "0",
+            "x\ny",
+            "very-long-value-that-nobody-expects-to-be-given-here",
+        ],
     }
 }
 
@@ -156,7 +242,12 @@ mod tests {
     use super::*;
 
     fn option(name: &str, meta: &str, text: &str) -> Opt {
-        Opt { names: vec![name.to_owned()], values: vec![meta.to_owned()], text: text.to_owned(), ..Opt::default() }
+        Opt {
+            names: vec![name.to_owned()],
+            values: vec![meta.to_owned()],
+            text: text.to_owned(),
+            ..Opt::default()
+        }
     }
 
     #[test]

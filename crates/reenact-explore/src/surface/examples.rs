@@ -22,7 +22,8 @@ pub struct Example {
 impl Example {
     /// Whether it is the same invocation.
     pub fn same_call(&self, other: &Self) -> bool {
-        (&self.argv, &self.stdin, &self.stdin_file, &self.env) == (&other.argv, &other.stdin, &other.stdin_file, &other.env)
+        (&self.argv, &self.stdin, &self.stdin_file, &self.env)
+            == (&other.argv, &other.stdin, &other.stdin_file, &other.env)
     }
 }
 
@@ -70,7 +71,11 @@ fn parse(call: &str, names: &BTreeSet<String>, marked: bool) -> Option<Example> 
     }
     let words = &line.commands[at];
     let program = program_at(words, names)?;
-    example.env = words[..program].iter().filter_map(|w| w.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    example.env = words[..program]
+        .iter()
+        .filter_map(|w| w.split_once('='))
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect();
     example.argv = words[program + 1..].to_vec();
     if at == 1 {
         let source = &line.commands[0];
@@ -82,15 +87,22 @@ fn parse(call: &str, names: &BTreeSet<String>, marked: bool) -> Option<Example> 
         }
     }
     let synopsis = example.argv.iter().any(|w| {
-        w.starts_with('<') || w.starts_with('[') && !w.contains('"') && (w.ends_with(']') || w.ends_with("...")) || w.contains("...") && w.len() < 12
+        w.starts_with('<')
+            || w.starts_with('[') && !w.contains('"') && (w.ends_with(']') || w.ends_with("..."))
+            || w.contains("...") && w.len() < 12
     });
-    let prose = !marked && (example.argv.len() > 8 || call.ends_with(['.', ',', ':', ';']) && !call.ends_with("' .") || example.argv.is_empty());
+    let prose = !marked
+        && (example.argv.len() > 8
+            || call.ends_with(['.', ',', ':', ';']) && !call.ends_with("' .")
+            || example.argv.is_empty());
     (!synopsis && !prose).then_some(example)
 }
 
 /// Index of the program's name in a command, after assignments.
 fn program_at(words: &[String], names: &BTreeSet<String>) -> Option<usize> {
-    let at = words.iter().position(|w| !(w.contains('=') && w.chars().next().is_some_and(|c| c.is_ascii_uppercase())))?;
+    let at = words.iter().position(|w| {
+        !(w.contains('=') && w.chars().next().is_some_and(|c| c.is_ascii_uppercase()))
+    })?;
     let name = words[at].rsplit('/').next()?;
     names.contains(name).then_some(at)
 }
@@ -101,8 +113,12 @@ fn input_after(lines: &[&str], next: usize, command: &str) -> Option<String> {
     let line = lines.get(next)?;
     let data = line.trim();
     let deeper = indent(line) > indent(command) && line.starts_with([' ', '\t']);
-    let result_follows = lines[next + 1..].iter().find(|l| !l.trim().is_empty()).is_some_and(|l| l.trim().starts_with("=>"));
-    ((deeper && data.starts_with(['{', '[', '"'])) || (result_follows && !data.is_empty())).then(|| format!("{data}\n"))
+    let result_follows = lines[next + 1..]
+        .iter()
+        .find(|l| !l.trim().is_empty())
+        .is_some_and(|l| l.trim().starts_with("=>"));
+    ((deeper && data.starts_with(['{', '[', '"'])) || (result_follows && !data.is_empty()))
+        .then(|| format!("{data}\n"))
 }
 
 static CODE: LazyLock<Regex> = LazyLock::new(|| regex(r"`([^`\n]{1,120})`"));
@@ -117,7 +133,8 @@ pub fn snippets(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for captures in CODE.captures_iter(text).chain(QUOTED.captures_iter(text)) {
         let span = captures[1].trim().to_owned();
-        let worth = !span.is_empty() && !span.starts_with('-') && span.chars().any(|c| !c.is_whitespace());
+        let worth =
+            !span.is_empty() && !span.starts_with('-') && span.chars().any(|c| !c.is_whitespace());
         if worth && found.len() < 400 && !found.contains(&span) {
             found.push(span);
         }
@@ -139,8 +156,14 @@ mod tests {
         let text = "Try:\n\n```console\n$ echo '{\"a\":1}' | jqq .a\n1\n$ LIMIT=2 jqq -c . < in.json\n$ cat x.json | jqq .\n$ other thing\n```\n";
         let all = mine("README", text, &names());
         assert_eq!(all.len(), 3);
-        assert_eq!((all[0].argv.as_slice(), all[0].stdin.as_deref()), (&[".a".to_owned()][..], Some("{\"a\":1}\n")));
-        assert_eq!((all[1].stdin_file.as_deref(), all[1].env["LIMIT"].as_str()), (Some("in.json"), "2"));
+        assert_eq!(
+            (all[0].argv.as_slice(), all[0].stdin.as_deref()),
+            (&[".a".to_owned()][..], Some("{\"a\":1}\n"))
+        );
+        assert_eq!(
+            (all[1].stdin_file.as_deref(), all[1].env["LIMIT"].as_str()),
+            (Some("in.json"), "2")
+        );
         assert_eq!(all[2].stdin_file.as_deref(), Some("x.json"));
     }
 
@@ -154,7 +177,10 @@ mod tests {
 
     #[test]
     fn spans() {
-        assert_eq!(snippets("use `.a | length` or 'map(.+1)' with `-c`"), [".a | length", "map(.+1)"]);
+        assert_eq!(
+            snippets("use `.a | length` or 'map(.+1)' with `-c`"),
+            [".a | length", "map(.+1)"]
+        );
     }
 
     proptest! {

@@ -61,7 +61,8 @@ fn walk(root: &Path) -> BTreeMap<String, std::path::PathBuf> {
                 Ok(kind) if kind.is_dir() => pending.push(entry.path()),
                 Ok(kind) if kind.is_file() && files.len() < 4000 => {
                     let path = entry.path();
-                    let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+                    let name =
+                        path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
                     files.insert(name, path);
                 }
                 _ => {}
@@ -74,7 +75,10 @@ fn walk(root: &Path) -> BTreeMap<String, std::path::PathBuf> {
 /// Stems of installed data files, the extension that most files share first.
 fn data_names(runtime: &Path) -> Vec<String> {
     let mut by_extension: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for name in walk(runtime).keys().filter(|n| n.contains("share/") && !n.contains("/man/") && !n.contains("/doc/")) {
+    for name in walk(runtime)
+        .keys()
+        .filter(|n| n.contains("share/") && !n.contains("/man/") && !n.contains("/doc/"))
+    {
         let file = Path::new(name);
         if let (Some(stem), Some(ext)) = (file.file_stem(), file.extension()) {
             let ext = ext.to_string_lossy().into_owned();
@@ -103,7 +107,8 @@ fn case_of(argv: &[String]) -> Case {
 
 fn ask(lab: &Lab<'_>, calls: &[Vec<String>]) -> Result<Vec<Option<CaseObservation>>, ExploreError> {
     let cases: Vec<Case> = calls.iter().map(|argv| case_of(argv)).collect();
-    let seen = lab.observe(&cases.iter().collect::<Vec<_>>(), &NoBlobs, &Circumstances::default(), None)?;
+    let seen =
+        lab.observe(&cases.iter().collect::<Vec<_>>(), &NoBlobs, &Circumstances::default(), None)?;
     Ok(seen
         .into_iter()
         .map(|s| match s {
@@ -127,14 +132,20 @@ fn help_text(argv: &[String], seen: &CaseObservation) -> Option<HelpText> {
 impl HelpText {
     /// Both streams as text.
     pub fn text(&self) -> String {
-        let text = format!("{}\n{}", String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(&self.stderr));
+        let text = format!(
+            "{}\n{}",
+            String::from_utf8_lossy(&self.stdout),
+            String::from_utf8_lossy(&self.stderr)
+        );
         normalise(&strip_escapes(&text))
     }
 
     /// Options it lists plus a bonus for success: which spelling of `--help` to believe.
     fn score(&self) -> usize {
         let options = crate::surface::options::mine(&self.text()).len();
-        options * 4 + sections::subcommands(&self.text()).len() * 4 + usize::from(self.exit == 0 && !self.stdout.is_empty()) * 3
+        options * 4
+            + sections::subcommands(&self.text()).len() * 4
+            + usize::from(self.exit == 0 && !self.stdout.is_empty()) * 3
     }
 }
 
@@ -160,11 +171,29 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn ask_program(surface: &mut Surface, lab: &Lab<'_>) -> Result<(), ExploreError> {
-    let calls: Vec<Vec<String>> =
-        ["--help", "-h", "help", "-help", "-?", "-H", "--help-all", "", "--version", "-V", "-v", "version", "-version"].map(words).into();
+    let calls: Vec<Vec<String>> = [
+        "--help",
+        "-h",
+        "help",
+        "-help",
+        "-?",
+        "-H",
+        "--help-all",
+        "",
+        "--version",
+        "-V",
+        "-v",
+        "version",
+        "-version",
+    ]
+    .map(words)
+    .into();
     let seen = ask(lab, &calls)?;
-    let texts: Vec<Option<HelpText>> =
-        calls.iter().zip(&seen).map(|(argv, s)| s.as_ref().and_then(|s| help_text(argv, s))).collect();
+    let texts: Vec<Option<HelpText>> = calls
+        .iter()
+        .zip(&seen)
+        .map(|(argv, s)| s.as_ref().and_then(|s| help_text(argv, s)))
+        .collect();
     // The first of the best: `--help` wins over `-h` where they say the same.
     let mut best: Option<&HelpText> = None;
     for text in texts[..8].iter().flatten() {
@@ -174,7 +203,10 @@ fn ask_program(surface: &mut Surface, lab: &Lab<'_>) -> Result<(), ExploreError>
     }
     let is_version = |t: &&HelpText| {
         let text = t.text();
-        t.exit == 0 && text.trim().len() < 600 && text.chars().any(|c| c.is_ascii_digit()) && !text.trim().is_empty()
+        t.exit == 0
+            && text.trim().len() < 600
+            && text.chars().any(|c| c.is_ascii_digit())
+            && !text.trim().is_empty()
     };
     surface.version = texts[8..].iter().flatten().find(is_version).map(|t| t.argv.clone());
     surface.help = best.cloned();
@@ -191,7 +223,8 @@ fn ask_program(surface: &mut Surface, lab: &Lab<'_>) -> Result<(), ExploreError>
 fn ask_subcommands(surface: &mut Surface, lab: &Lab<'_>) -> Result<(), ExploreError> {
     let Some(help) = surface.help.clone() else { return Ok(()) };
     let root_text = help.text();
-    let mut level: Vec<Vec<String>> = sections::subcommands(&root_text).into_iter().map(|n| vec![n]).collect();
+    let mut level: Vec<Vec<String>> =
+        sections::subcommands(&root_text).into_iter().map(|n| vec![n]).collect();
     for _ in 0..MAX_DEPTH {
         level.truncate(MAX_COMMANDS.saturating_sub(surface.commands.len()));
         if level.is_empty() {
@@ -202,19 +235,41 @@ fn ask_subcommands(surface: &mut Surface, lab: &Lab<'_>) -> Result<(), ExploreEr
     Ok(())
 }
 
-fn ask_level(surface: &mut Surface, lab: &Lab<'_>, level: &[Vec<String>], root_text: &str) -> Result<Vec<Vec<String>>, ExploreError> {
+/// Whether a text is the root's help, perhaps with a line more or less: it lists mostly the same subcommands.
+fn is_same_help(text: &str, root: &str) -> bool {
+    let (here, there) = (sections::subcommands(text), sections::subcommands(root));
+    let common = here.iter().filter(|n| there.contains(n)).count();
+    text == root || (common >= 3 && common * 2 > there.len())
+}
+
+fn ask_level(
+    surface: &mut Surface,
+    lab: &Lab<'_>,
+    level: &[Vec<String>],
+    root_text: &str,
+) -> Result<Vec<Vec<String>>, ExploreError> {
     let spellings = |path: &Vec<String>| {
         let with = |word: &str| path.iter().cloned().chain([word.to_owned()]).collect::<Vec<_>>();
-        [with("--help"), with("-h"), std::iter::once("help".to_owned()).chain(path.iter().cloned()).collect()]
+        [
+            with("--help"),
+            with("-h"),
+            std::iter::once("help".to_owned()).chain(path.iter().cloned()).collect(),
+        ]
     };
     let calls: Vec<Vec<String>> = level.iter().flat_map(spellings).collect();
     let seen = ask(lab, &calls)?;
     let names = surface.names.clone();
     let mut deeper = Vec::new();
     for (i, path) in level.iter().enumerate() {
-        let texts = calls[i * 3..i * 3 + 3].iter().zip(&seen[i * 3..i * 3 + 3]).filter_map(|(argv, s)| help_text(argv, s.as_ref()?));
-        // The root's help again says nothing of the subcommand; an error says little.
-        let best = texts.filter(|t| t.exit == 0 && t.text() != root_text && !t.text().trim().is_empty()).max_by_key(HelpText::score);
+        let texts = calls[i * 3..i * 3 + 3]
+            .iter()
+            .zip(&seen[i * 3..i * 3 + 3])
+            .filter_map(|(argv, s)| help_text(argv, s.as_ref()?));
+        // The root's help again says nothing of the subcommand; an error says little. Earlier spellings are more usual.
+        let mut usable = texts.filter(|t| {
+            t.exit == 0 && !t.text().trim().is_empty() && !is_same_help(&t.text(), root_text)
+        });
+        let best = usable.next();
         let mut command = Command::default();
         if let Some(text) = best.map(|t| t.text()) {
             let mut sub_names = names.clone();
@@ -223,9 +278,12 @@ fn ask_level(surface: &mut Surface, lab: &Lab<'_>, level: &[Vec<String>], root_t
             drop_path_words(&mut command, path);
             surface.absorb_prose("help", &text);
             if path.last().is_none_or(|last| last != "help") {
-                deeper.extend(sections::subcommands(&text).into_iter().filter(|n| n != "help").map(|n| {
-                    path.iter().cloned().chain([n]).collect::<Vec<_>>()
-                }));
+                deeper.extend(
+                    sections::subcommands(&text)
+                        .into_iter()
+                        .filter(|n| n != "help")
+                        .map(|n| path.iter().cloned().chain([n]).collect::<Vec<_>>()),
+                );
             }
         }
         surface.commands.insert(path.clone(), command);

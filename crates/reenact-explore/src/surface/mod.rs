@@ -27,7 +27,9 @@ impl Command {
     /// Adds what a text says about this command.
     pub fn absorb(&mut self, text: &str, names: &BTreeSet<String>) {
         let usages = usage::usages(text, names);
-        for option in options::mine(text).into_iter().chain(usages.iter().flat_map(|u| u.options.clone())) {
+        for option in
+            options::mine(text).into_iter().chain(usages.iter().flat_map(|u| u.options.clone()))
+        {
             self.add_option(option);
         }
         for shape in usages.into_iter().map(|u| u.positionals) {
@@ -91,7 +93,11 @@ impl Surface {
         if bare.len() > 1 {
             names.insert(bare.to_owned());
         }
-        Self { names, commands: BTreeMap::from([(Vec::new(), Command::default())]), ..Self::default() }
+        Self {
+            names,
+            commands: BTreeMap::from([(Vec::new(), Command::default())]),
+            ..Self::default()
+        }
     }
 
     /// Adds what one document says. Options of a document are the program's own, unless a subcommand already has them.
@@ -130,7 +136,9 @@ impl Surface {
         push_new(&mut self.snippets, examples::snippets(text), 400);
         push_new(&mut self.env, sections::env_names(text), 24);
         push_new(&mut self.keys, sections::keys(text), 60);
-        for word in text.split(|c: char| !c.is_alphanumeric()).filter(|w| (2..=20).contains(&w.len())) {
+        for word in
+            text.split(|c: char| !c.is_alphanumeric()).filter(|w| (2..=20).contains(&w.len()))
+        {
             *self.words.entry(word.to_ascii_lowercase()).or_default() += 1;
         }
     }
@@ -170,8 +178,12 @@ impl Surface {
             .filter_map(|p| self.commands.get_key_value(p))
             .flat_map(|(p, c)| c.options.iter().map(move |o| (p, o)))
             .collect();
-        for word in argv.iter().take_while(|w| *w != "--").filter(|w| w.starts_with('-') && w.len() > 1) {
-            used.extend(options.iter().filter(|(_, o)| o.matches(word)).map(|(p, o)| option_key(p, o)));
+        for word in
+            argv.iter().take_while(|w| *w != "--").filter(|w| w.starts_with('-') && w.len() > 1)
+        {
+            used.extend(
+                options.iter().filter(|(_, o)| o.matches(word)).map(|(p, o)| option_key(p, o)),
+            );
         }
         used
     }

@@ -50,7 +50,9 @@ impl Opt {
     pub fn spell(&self, name: &str, values: &[String]) -> Vec<String> {
         let Some((first, rest)) = values.split_first() else { return vec![name.to_owned()] };
         let mut argv = match self.joint {
-            Joint::Equals if name.starts_with("--") || !self.optional => vec![format!("{name}={first}")],
+            Joint::Equals if name.starts_with("--") || !self.optional => {
+                vec![format!("{name}={first}")]
+            }
             Joint::Equals | Joint::Glued => vec![format!("{name}{first}")],
             Joint::Separate => vec![name.to_owned(), first.clone()],
         };
@@ -63,7 +65,8 @@ impl Opt {
         self.names.iter().any(|name| {
             word == name
                 || word.strip_prefix(name.as_str()).is_some_and(|rest| {
-                    rest.starts_with('=') || (self.takes_value() && name.len() == 2 && !name.starts_with("--"))
+                    rest.starts_with('=')
+                        || (self.takes_value() && name.len() == 2 && !name.starts_with("--"))
                 })
         })
     }
@@ -162,8 +165,10 @@ fn cut_description(line: &str) -> (&str, &str, bool) {
             _ => {}
         }
         let here = &line[i..];
-        let gap = ["  ", " : ", ": ", " - ", " \u{2014} ", " | "].iter().find(|g| here.starts_with(**g));
-        if depth <= 0 && i > 0
+        let gap =
+            ["  ", " : ", ": ", " - ", " \u{2014} ", " | "].iter().find(|g| here.starts_with(**g));
+        if depth <= 0
+            && i > 0
             && let Some(gap) = gap
         {
             let rest = here[gap.len()..].trim_start();
@@ -201,8 +206,16 @@ impl Scanner<'_> {
             self.value(&mut all);
         }
         // `-c | -l | -r` are alternatives, not one option of many names.
-        if barred && all.values.is_empty() && all.names.len() > 2 && all.names.iter().all(|n| n.len() == 2) {
-            return all.names.iter().map(|n| Opt { names: vec![n.clone()], ..Opt::default() }).collect();
+        if barred
+            && all.values.is_empty()
+            && all.names.len() > 2
+            && all.names.iter().all(|n| n.len() == 2)
+        {
+            return all
+                .names
+                .iter()
+                .map(|n| Opt { names: vec![n.clone()], ..Opt::default() })
+                .collect();
         }
         all.names.dedup();
         if all.names.is_empty() { Vec::new() } else { vec![all] }
@@ -223,7 +236,11 @@ impl Scanner<'_> {
         }
         let end = tail
             .char_indices()
-            .find(|(i, c)| !(c.is_ascii_alphanumeric() || (*i > 0 && "-_.+".contains(*c)) || (*i == 0 && "?@%".contains(*c))))
+            .find(|(i, c)| {
+                !(c.is_ascii_alphanumeric()
+                    || (*i > 0 && "-_.+".contains(*c))
+                    || (*i == 0 && "?@%".contains(*c)))
+            })
             .map_or(tail.len(), |(i, _)| i);
         let word = tail[..end].trim_end_matches(['.', '-', '+']);
         if word.is_empty() {
@@ -272,9 +289,12 @@ impl Scanner<'_> {
         while let Some(tail) = self.rest.strip_prefix(' ') {
             let Some(first) = tail.chars().next() else { break };
             let word = tail.split_whitespace().next().unwrap_or_default();
-            let upper = word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || "_-.|:,/".contains(c))
+            let upper = word
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || "_-.|:,/".contains(c))
                 && first.is_ascii_uppercase();
-            let lower = self.lower_values && first.is_ascii_lowercase() && word != "or" && word != "and";
+            let lower =
+                self.lower_values && first.is_ascii_lowercase() && word != "or" && word != "and";
             if !(matches!(first, '<' | '[' | '{') || upper || lower) || values.len() == 3 {
                 break;
             }
@@ -302,7 +322,8 @@ fn metavar(text: &str) -> (&str, &str) {
         Some('{') => '}',
         Some('[') => ']',
         _ => {
-            let end = text.find(|c: char| c.is_whitespace() || ",]".contains(c)).unwrap_or(text.len());
+            let end =
+                text.find(|c: char| c.is_whitespace() || ",]".contains(c)).unwrap_or(text.len());
             return (text[..end].trim_end_matches(['.', ':']), &text[end..]);
         }
     };
@@ -321,17 +342,24 @@ fn enumerated(meta: &str) -> Vec<String> {
     let inner = clean(meta);
     let separator = if inner.contains('|') { '|' } else { ',' };
     let parts: Vec<String> = inner.split(separator).map(|p| p.trim().to_owned()).collect();
-    let plain = |p: &String| !p.is_empty() && p.len() <= 24 && p.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c));
+    let plain = |p: &String| {
+        !p.is_empty()
+            && p.len() <= 24
+            && p.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
+    };
     let braces = meta.starts_with('{') || separator == '|';
     if parts.len() > 1 && braces && parts.iter().all(plain) { parts } else { Vec::new() }
 }
 
 static POSSIBLE: LazyLock<Regex> = LazyLock::new(|| regex(r"(?is)\[possible values: ([^\]]+)\]"));
 static POSSIBLE_LIST: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^- ([A-Za-z0-9_.-]+):"));
-static DEFAULT: LazyLock<Regex> =
-    LazyLock::new(|| regex(r#"(?i)\[?\(?default(?:s to| value(?: is)?| is)?[:=]?\s+["'<]?([^\s"'\]\),;>]+)"#));
+static DEFAULT: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r#"(?i)\[?\(?default(?:s to| value(?: is)?| is)?[:=]?\s+["'<]?([^\s"'\]\),;>]+)"#)
+});
 static ONE_OF: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r#"(?is)\b(?:one of|either|can be|may be|must be|values are|values:|is one of|include:?|supported:?|formats?:)\s*:?\s*((?:["']?[\w.+-]+["']?\s*(?:,\s*(?:or\s+|and\s+)?|\s+or\s+|\|))+["']?[\w.+-]+["']?)"#)
+    regex(
+        r#"(?is)\b(?:one of|either|can be|may be|must be|values are|values:|is one of|include:?|supported:?|formats?:)\s*:?\s*((?:["']?[\w.+-]+["']?\s*(?:,\s*(?:or\s+|and\s+)?|\s+or\s+|\|))+["']?[\w.+-]+["']?)"#,
+    )
 });
 static QUOTED: LazyLock<Regex> = LazyLock::new(|| regex(r#"["']([A-Za-z0-9_.+-]{1,20})["']"#));
 
@@ -384,10 +412,16 @@ mod tests {
 
     #[test]
     fn clap_style() {
-        let o = one("  -s, --style <STYLE>\n          Look of the table\n\n          [default: grid]\n          [possible values: grid, ascii,\n          none]");
-        assert_eq!((o.names, o.values), (vec!["-s".into(), "--style".into()], vec!["STYLE".to_owned()]));
+        let o = one(
+            "  -s, --style <STYLE>\n          Look of the table\n\n          [default: grid]\n          [possible values: grid, ascii,\n          none]",
+        );
+        assert_eq!(
+            (o.names, o.values),
+            (vec!["-s".into(), "--style".into()], vec!["STYLE".to_owned()])
+        );
         assert_eq!(o.choices, ["grid", "ascii", "none"]);
-        let o = one("  -s, --style <STYLE>  Look [default: grid] [possible values: grid, ascii, none]");
+        let o =
+            one("  -s, --style <STYLE>  Look [default: grid] [possible values: grid, ascii, none]");
         assert_eq!(o.choices, ["grid", "ascii", "none"]);
         assert_eq!(o.default.as_deref(), Some("grid"));
         let o = one("      --color[=<WHEN>]  When to colour");
@@ -399,7 +433,9 @@ mod tests {
     fn gnu_style() {
         let o = one("  -k, --key=KEYDEF          sort via a key");
         assert_eq!((o.joint, o.values), (Joint::Equals, vec!["KEYDEF".to_owned()]));
-        let o = one("      --sort=WORD             sort according to WORD: general-numeric -g,\n                              human -h");
+        let o = one(
+            "      --sort=WORD             sort according to WORD: general-numeric -g,\n                              human -h",
+        );
         assert_eq!(o.spell("--sort", &["x".into()]), ["--sort=x"]);
         assert!(one("  -u, --unique   only the first of equals").values.is_empty());
     }
@@ -408,14 +444,23 @@ mod tests {
     fn terse_styles() {
         let o = one("    -c cols     format <cols> octets per line. Default 16 (-i: 12, -ps: 30).");
         assert_eq!((o.values, o.default), (vec!["cols".to_owned()], Some("16".to_owned())));
-        assert_eq!(one("   -[no]header          turn headers on or off").names, ["-header", "-noheader"]);
+        assert_eq!(
+            one("   -[no]header          turn headers on or off").names,
+            ["-header", "-noheader"]
+        );
         assert_eq!(one("  --arg a v        set variable $a to value <v>;").values, ["a", "v"]);
         let o = one(" -B#    : cut file into blocks of size # bytes [32+]");
         assert_eq!((o.spell("-B", &["4".into()])), ["-B4"]);
         assert_eq!(one(" -D FILE: use FILE as dictionary").values, ["FILE"]);
-        assert_eq!(one("  -name string\n    \twho to greet (default \"you\")").default.as_deref(), Some("you"));
+        assert_eq!(
+            one("  -name string\n    \twho to greet (default \"you\")").default.as_deref(),
+            Some("you")
+        );
         assert_eq!(mine("       -c | -l | -r | -x\n              Justification").len(), 4);
-        assert_eq!(one("       -w outputwidth\n              sets the width").values, ["outputwidth"]);
+        assert_eq!(
+            one("       -w outputwidth\n              sets the width").values,
+            ["outputwidth"]
+        );
     }
 
     #[test]

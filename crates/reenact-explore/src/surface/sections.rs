@@ -4,21 +4,75 @@ use regex::Regex;
 use std::sync::LazyLock;
 
 static COMMANDS_HEADER: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"(?i)^\s*(?:#+ *)?(?:(?:the |some )?(?:available|main|common|core|all|other|useful|most)\s+(?:\w+\s+)?)?(?:sub-?)?commands?(?: are| include)?:?\s*$")
+    regex(
+        r"(?i)^\s*(?:#+ *)?(?:(?:the |some )?(?:available|main|common|core|all|other|useful|most)\s+(?:\w+\s+)?)?(?:sub-?)?commands?(?: are| include)?:?\s*$",
+    )
 });
-static COMMAND_LINE: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"^[ \t]{1,12}([a-z][a-z0-9_-]{1,24})((?:,\s*[a-z][a-z0-9_-]*)*)(?:\s{2,}\S.*|\t.*)?$"));
-static ENV: LazyLock<Regex> = LazyLock::new(|| regex(r"\$\{?([A-Z][A-Z0-9_]{3,30})\b|(?m)^\s+([A-Z][A-Z0-9]*_?[A-Z0-9_]{2,30})(?:\s{2,}|\s*$|=)"));
-static KEY: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"(?i)(?:\bctrl[-+ ]|\bC-|<C-|\^)([a-z])\b"));
-static KEY_LINE: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^[ \t]*[`|*]{0,2}[ ]?([!-~])[`]?(?:[ ]*[,|/][ ]*[`]?([!-~])[`]?)?(?:[ ]{2,}|[ ]*\|)[ ]*\S"));
+static COMMAND_LINE: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r"^[ \t]{1,12}([a-z][a-z0-9_-]{1,24})((?:,\s*[a-z][a-z0-9_-]*)*)(?:\s{2,}\S.*|\t.*)?$")
+});
+static ENV: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r"\$\{?([A-Z][A-Z0-9_]{3,30})\b|(?m)^\s+([A-Z][A-Z0-9]*_?[A-Z0-9_]{2,30})(?:\s{2,}|\s*$|=)",
+    )
+});
+static KEY: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)(?:\bctrl[-+ ]|\bC-|<C-|\^)([a-z])\b"));
+static KEY_LINE: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r"(?m)^[ \t]*[`|*]{0,2}[ ]?([!-~])[`]?(?:[ ]*[,|/][ ]*[`]?([!-~])[`]?)?(?:[ ]{2,}|[ ]*\|)[ ]*\S",
+    )
+});
 
 /// Variables that every program meets; setting them says nothing about this one.
 const COMMON_ENV: &[&str] = &[
-    "PATH", "HOME", "USER", "SHELL", "TERM", "LANG", "LC_ALL", "LC_CTYPE", "LANGUAGE", "NOTE", "NAME", "SYNOPSIS", "DESCRIPTION",
-    "OPTIONS", "EXAMPLES", "AUTHOR", "AUTHORS", "BUGS", "COPYRIGHT", "ENVIRONMENT", "FILES", "COMMANDS", "USAGE", "ARGUMENTS",
-    "WARNING", "EXIT", "STATUS", "SEE", "ALSO", "HISTORY", "LICENSE", "NOTES", "FLAGS", "ARGS", "DISPLAY", "EDITOR", "PAGER",
-    "VISUAL", "TMPDIR", "FILE", "OVERVIEW", "OUTPUT", "INPUT", "VERSION", "CAVEATS", "RETURN", "DIAGNOSTICS", "STANDARDS",
+    "PATH",
+    "HOME",
+    "USER",
+    "SHELL",
+    "TERM",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LANGUAGE",
+    "NOTE",
+    "NAME",
+    "SYNOPSIS",
+    "DESCRIPTION",
+    "OPTIONS",
+    "EXAMPLES",
+    "AUTHOR",
+    "AUTHORS",
+    "BUGS",
+    "COPYRIGHT",
+    "ENVIRONMENT",
+    "FILES",
+    "COMMANDS",
+    "USAGE",
+    "ARGUMENTS",
+    "WARNING",
+    "EXIT",
+    "STATUS",
+    "SEE",
+    "ALSO",
+    "HISTORY",
+    "LICENSE",
+    "NOTES",
+    "FLAGS",
+    "ARGS",
+    "DISPLAY",
+    "EDITOR",
+    "PAGER",
+    "VISUAL",
+    "TMPDIR",
+    "FILE",
+    "OVERVIEW",
+    "OUTPUT",
+    "INPUT",
+    "VERSION",
+    "CAVEATS",
+    "RETURN",
+    "DIAGNOSTICS",
+    "STANDARDS",
 ];
 
 fn regex(pattern: &str) -> Regex {
@@ -110,14 +164,23 @@ mod tests {
     fn clap_commands() {
         let help = "A tool\n\nUsage: t <COMMAND>\n\nCommands:\n  add     Add a thing\n          over two lines\n  list    List them\n  help    Print this\n\nOptions:\n  -h, --help  Print help";
         assert_eq!(subcommands(help), ["add", "list", "help"]);
-        assert_eq!(subcommands("Available commands:\n\tbuild\tcompile\n\ttest\trun"), ["build", "test"]);
+        assert_eq!(
+            subcommands("Available commands:\n\tbuild\tcompile\n\ttest\trun"),
+            ["build", "test"]
+        );
         assert!(subcommands("This command:\nis prose").is_empty());
     }
 
     #[test]
     fn environment_and_keys() {
-        assert_eq!(env_names("ENVIRONMENT\n       FOO_OPTS  default options\n see $BAR_DIR and $HOME"), ["FOO_OPTS", "BAR_DIR"]);
-        assert_eq!(keys("  j  down\n  ?  help\nCtrl-D pages, ^F too"), ["\u{4}", "\u{6}", "j", "?"]);
+        assert_eq!(
+            env_names("ENVIRONMENT\n       FOO_OPTS  default options\n see $BAR_DIR and $HOME"),
+            ["FOO_OPTS", "BAR_DIR"]
+        );
+        assert_eq!(
+            keys("  j  down\n  ?  help\nCtrl-D pages, ^F too"),
+            ["\u{4}", "\u{6}", "j", "?"]
+        );
     }
 
     proptest! {

@@ -39,7 +39,10 @@ pub fn program_names(text: &str) -> BTreeSet<String> {
         }
     }
     names.retain(|n| {
-        n.len() > 1 && n.len() < 40 && n.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c)) && !n.starts_with('-')
+        n.len() > 1
+            && n.len() < 40
+            && n.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
+            && !n.starts_with('-')
     });
     names
 }
@@ -67,21 +70,36 @@ fn call_lines(text: &str, names: &BTreeSet<String>) -> Vec<String> {
     for (i, line) in lines.iter().enumerate() {
         let trimmed = line.trim();
         let usage = after_usage(trimmed);
-        let header = usage == Some("") || matches!(trimmed, "SYNOPSIS" | "USAGE" | "USAGE:" | "Synopsis");
+        let header =
+            usage == Some("") || matches!(trimmed, "SYNOPSIS" | "USAGE" | "USAGE:" | "Synopsis");
         let body = usage.unwrap_or(trimmed);
-        let body = body.strip_prefix("or: ").or(body.strip_prefix("or ")).unwrap_or(body).trim_start_matches(['$', ' ']);
+        let body = body
+            .strip_prefix("or: ")
+            .or(body.strip_prefix("or "))
+            .unwrap_or(body)
+            .trim_start_matches(['$', ' ']);
         if header {
             inside = true;
             continue;
         }
         let called = body.split_once(' ').map_or((body, ""), |(p, rest)| (p, rest));
-        if (usage.is_some() || inside) && (names.contains(base(called.0)) || usage.is_some()) {
+        // `cat options:` is the header of a list, not a call.
+        if trimmed.ends_with(':') && usage.is_none() {
+            inside = false;
+        } else if (usage.is_some() || inside) && (names.contains(base(called.0)) || usage.is_some())
+        {
             calls.push(called.1.to_owned());
             inside = true;
         } else if inside && trimmed.is_empty() {
             // A blank line ends the block, unless the block has not begun yet.
-            inside = calls.is_empty() || lines.get(i + 1).is_some_and(|l| names.contains(base(l.split_whitespace().next().unwrap_or(""))));
-        } else if inside && line.starts_with([' ', '\t']) && trimmed.starts_with(['[', '<', '-', '.']) {
+            inside = calls.is_empty()
+                || lines.get(i + 1).is_some_and(|l| {
+                    names.contains(base(l.split_whitespace().next().unwrap_or("")))
+                });
+        } else if inside
+            && line.starts_with([' ', '\t'])
+            && trimmed.starts_with(['[', '<', '-', '.'])
+        {
             if let Some(last) = calls.last_mut() {
                 last.push(' ');
                 last.push_str(trimmed);
@@ -150,13 +168,22 @@ fn options_of(inner: &str) -> Vec<Opt> {
     let cluster = letters.len() > 2
         && !inner.starts_with("--")
         && letters.iter().all(char::is_ascii_alphanumeric)
-        && (letters.iter().any(|c| c.is_ascii_uppercase()) || !letters.iter().any(|c| "aeiou".contains(*c)) || sorted(&letters));
+        && (letters.iter().any(|c| c.is_ascii_uppercase())
+            || !letters.iter().any(|c| "aeiou".contains(*c))
+            || sorted(&letters));
     if cluster {
-        return letters.iter().map(|c| Opt { names: vec![format!("-{c}")], ..Opt::default() }).collect();
+        return letters
+            .iter()
+            .map(|c| Opt { names: vec![format!("-{c}")], ..Opt::default() })
+            .collect();
     }
     // Give it the look of a help line with a gap, so that lower-case metavariables count.
     let alternatives: Vec<&str> = inner.split(" | ").collect();
-    alternatives.iter().filter_map(|a| parse_line(&format!("{a}  ."))).flat_map(|(options, _)| options).collect()
+    alternatives
+        .iter()
+        .filter_map(|a| parse_line(&format!("{a}  .")))
+        .flat_map(|(options, _)| options)
+        .collect()
 }
 
 fn sorted(letters: &[char]) -> bool {
@@ -166,9 +193,14 @@ fn sorted(letters: &[char]) -> bool {
 fn positionals_of(inner: &str, bracketed: bool) -> Vec<Positional> {
     let mut out = Vec::new();
     // `[infile [outfile]]` holds nested groups: every word of it is optional.
-    for word in inner.split(|c: char| c.is_whitespace() || "[]".contains(c)).filter(|w| !w.is_empty()) {
+    for word in
+        inner.split(|c: char| c.is_whitespace() || "[]".contains(c)).filter(|w| !w.is_empty())
+    {
         let repeated = word.ends_with("...");
-        let name = word.trim_end_matches("...").trim_matches(|c: char| "<>{}()'\",|".contains(c)).to_owned();
+        let name = word
+            .trim_end_matches("...")
+            .trim_matches(|c: char| "<>{}()'\",|".contains(c))
+            .to_owned();
         if word == "..." {
             if let Some(last) = out.last_mut() {
                 let last: &mut Positional = last;
@@ -176,8 +208,15 @@ fn positionals_of(inner: &str, bracketed: bool) -> Vec<Positional> {
             }
             continue;
         }
-        let is_options = matches!(name.to_ascii_lowercase().as_str(), "options" | "option" | "flags" | "opts" | "opt" | "arg" | "switches");
-        if name.is_empty() || name.starts_with('-') || is_options || !name.chars().any(char::is_alphanumeric) {
+        let is_options = matches!(
+            name.to_ascii_lowercase().as_str(),
+            "options" | "option" | "flags" | "opts" | "opt" | "arg" | "switches"
+        );
+        if name.is_empty()
+            || name.starts_with('-')
+            || is_options
+            || !name.chars().any(char::is_alphanumeric)
+        {
             continue;
         }
         out.push(Positional { name, optional: bracketed, repeated });
@@ -196,21 +235,41 @@ mod tests {
 
     fn shape(text: &str, name: &str) -> Vec<String> {
         let all = usages(text, &names(&[name]));
-        all.first().map(|u| u.positionals.iter().map(|p| p.name.clone()).collect()).unwrap_or_default()
+        all.first()
+            .map(|u| u.positionals.iter().map(|p| p.name.clone()).collect())
+            .unwrap_or_default()
     }
 
     #[test]
     fn clap_gnu_and_go_usages() {
         assert_eq!(shape("Usage: csvless [OPTIONS] [FILE]", "csvless"), ["FILE"]);
-        assert_eq!(shape("Usage: sort [OPTION]... [FILE]...\n  or:  sort [OPTION]... --files0-from=F", "sort"), ["FILE"]);
-        assert_eq!(shape("USAGE:\n    tool <PATTERN> [PATH]...\n\nFLAGS:", "tool"), ["PATTERN", "PATH"]);
-        assert_eq!(shape("Usage:\tjqq [options] <filter> [file...]\n\tjqq [options] --args <filter> [strings...]", "jqq"), ["filter", "file"]);
+        assert_eq!(
+            shape(
+                "Usage: sort [OPTION]... [FILE]...\n  or:  sort [OPTION]... --files0-from=F",
+                "sort"
+            ),
+            ["FILE"]
+        );
+        assert_eq!(
+            shape("USAGE:\n    tool <PATTERN> [PATH]...\n\nFLAGS:", "tool"),
+            ["PATTERN", "PATH"]
+        );
+        assert_eq!(
+            shape(
+                "Usage:\tjqq [options] <filter> [file...]\n\tjqq [options] --args <filter> [strings...]",
+                "jqq"
+            ),
+            ["filter", "file"]
+        );
         assert_eq!(shape("Usage of /tmp/x:\n  -n int", "x"), Vec::<String>::new());
     }
 
     #[test]
     fn bracketed_options_and_nested_groups() {
-        let all = usages("Usage: fig [ -cklnoprstvxDELNRSWX ] [ -d fontdirectory ]\n  [ -f fontfile ] [ message ]", &names(&["fig"]));
+        let all = usages(
+            "Usage: fig [ -cklnoprstvxDELNRSWX ] [ -d fontdirectory ]\n  [ -f fontfile ] [ message ]",
+            &names(&["fig"]),
+        );
         let options: Vec<String> = all[0].options.iter().map(|o| o.primary().to_owned()).collect();
         assert_eq!(options.len(), 21);
         assert_eq!(all[0].options[19].values, ["fontdirectory"]);
