@@ -295,6 +295,14 @@ impl Cell {
                 }
             }
         }
+        if files.is_empty() {
+            return Ok(());
+        }
+        let placed =
+            files.keys().cloned().chain(made).map(|path| format!("{}/{path}", self.spec.cwd));
+        for full in placed.chain([self.spec.cwd.clone()]).collect::<Vec<_>>() {
+            self.put(kind::TOUCH, 0, &full, b"")?;
+        }
         Ok(())
     }
 

@@ -27,7 +27,7 @@ const LAG_FACTOR: u32 = 8;
 /// Idle time after which a text that is waited for will not come any more.
 const GIVE_UP: Duration = Duration::from_millis(2000);
 /// Idle time after the last key before a program that still runs is ended.
-const LINGER: Duration = Duration::from_millis(250);
+const LINGER: Duration = Duration::from_millis(600);
 
 struct Driver<'a> {
     running: &'a mut Running,
@@ -124,8 +124,13 @@ impl Driver<'_> {
                 }
                 self.asked = false;
                 let asleep = Reader::new(&frame.payload).u8() == Some(1);
-                // A failed confirmation does not count as activity of the screen, but the count starts over.
-                self.confirmed = if asleep { self.confirmed + 1 } else { 0 };
+                if asleep {
+                    self.confirmed += 1;
+                } else {
+                    // It works: that is activity, though nothing was written.
+                    self.confirmed = 0;
+                    self.quiet_since = Instant::now();
+                }
                 self.confirmed_at = Instant::now();
             }
             if stopped.is_some() {
@@ -191,7 +196,8 @@ impl Driver<'_> {
             .map_or(QUIET, |ms| Duration::from_millis(u64::from(ms)));
         let quiet = quiet + self.lag * LAG_FACTOR;
         let spaced = self.confirmed == 0 || self.confirmed_at.elapsed() >= BETWEEN;
-        let due = self.quiet_for() >= quiet && spaced && self.confirmed < CONFIRMATIONS;
+        // Asking goes on until the decision: an answer grows stale while a wait for a text or the end goes on.
+        let due = self.quiet_for() >= quiet && spaced;
         if due && !self.asked && !self.hung_up {
             self.asked = true;
             self.send(op::TTY_POLL)?;

@@ -257,3 +257,18 @@ fn impossible_specs_are_refused_with_the_path() {
     spec.mounts = vec![Mount { source: "/no/such/thing".into(), target: "/workspace".into() }];
     assert!(Cell::start(&spec).err().unwrap().to_string().contains("/no/such/thing"));
 }
+
+#[test]
+fn placed_files_carry_the_same_time_in_every_run() {
+    let mut cell = cell();
+    let case = parse(
+        serde_json::json!({"id":"c","files":{"a":{"text":"x"},"d/b":{"text":"y"},"l":{"symlink":"a"},"e":{"dir":true}},
+        "steps":[{"argv":["-c","stat -c '%n %Y' . a d d/b l e"]}]}),
+    );
+    let seen = run(&mut cell, "/bin/sh", &case);
+    let time = 1_704_067_200;
+    assert_eq!(
+        out(&seen.steps[0]),
+        format!(". {time}\na {time}\nd {time}\nd/b {time}\nl {time}\ne {time}\n")
+    );
+}

@@ -94,3 +94,26 @@ fn terminal_cases_leave_files_like_any_other() {
     );
     assert_eq!(seen.files.keys().collect::<Vec<_>>(), ["modes", "out"]);
 }
+
+#[test]
+fn a_terminal_program_has_a_parent_that_is_not_init() {
+    for (mode, spec) in every_mode() {
+        let mut cell = start(&spec);
+        let seen = run(
+            &mut cell,
+            "/bin/sh",
+            &tty("test $PPID -ne 1 && echo parented; exit 4", serde_json::json!([])),
+        );
+        assert_eq!(seen.steps[0].ended, Ended::Exit { code: 4 }, "{mode}");
+        assert!(seen.steps[0].screen.as_deref().unwrap().starts_with("parented"), "{mode}");
+        assert!(seen.steps[0].resources.max_rss_kib > 0, "{mode}");
+        // Killing that parent is the program's own doing, whatever it makes of it.
+        let seen = run(
+            &mut cell,
+            "/bin/sh",
+            &tty("kill -9 $PPID; sleep 5; echo late", serde_json::json!([])),
+        );
+        assert!(!seen.steps[0].ended.is_limit(), "{mode}: {:?}", seen.steps[0]);
+        assert_eq!(shell(&mut cell, "exit 6").ended, Ended::Exit { code: 6 }, "{mode}");
+    }
+}

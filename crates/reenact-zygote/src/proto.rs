@@ -77,6 +77,8 @@ pub mod kind {
     pub const DEVICE: u8 = 5;
     /// PUT only: append to the file placed before.
     pub const APPEND: u8 = 6;
+    /// PUT only: give an entry its fixed time, once everything in it is placed.
+    pub const TOUCH: u8 = 7;
 }
 
 /// Who ended a run, on the wire.

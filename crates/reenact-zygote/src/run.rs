@@ -9,7 +9,7 @@
 use crate::buf::Buf;
 use crate::proto::{Ran, RunRequest, Sink, StrList, cause, flag, re};
 use crate::setup::State;
-use crate::spawn::{Child, ChildStack, Started, skip_pid, spawn};
+use crate::spawn::{Child, ChildStack, Started, skip_pid, spawn, spawn_with_parent};
 use crate::sys::{
     self, AT_FDCWD, CStr, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, PollFd, Rusage,
 };
@@ -32,6 +32,7 @@ pub struct Buffers {
     pub stderr: Buf,
     pub pointers: Buf,
     pub stack: ChildStack,
+    pub inner_stack: ChildStack,
 }
 
 impl Buffers {
@@ -41,6 +42,7 @@ impl Buffers {
             stderr: Buf::new(64 << 10),
             pointers: Buf::new(64 << 10),
             stack: ChildStack::allocate(),
+            inner_stack: ChildStack::allocate(),
         }
     }
 }
@@ -96,15 +98,32 @@ pub fn run(
         argv,
         env: argv + argv_len,
         errno: 0,
+        inner_stack: 0,
+        reaped: None,
     };
     let begun = sys::now_us();
-    let started = spawn(&mut child, &mut buffers.stack)?;
-    let errno = child.errno;
+    let started = if is_tty {
+        spawn_with_parent(&mut child, &mut buffers.stack, &mut buffers.inner_stack)?
+    } else {
+        spawn(&mut child, &mut buffers.stack)?
+    };
     pipes.close_child_ends(is_tty);
     let mut facts = follow(request, &started, &mut pipes, buffers, input, begun)?;
     let wall_us = sys::now_us() - begun;
     sys::close(started.pidfd);
     end_everything(&mut facts)?;
+    let shared = &raw const child;
+    // SAFETY: every process that shared our memory is reaped by now; they may have written behind the compiler's back.
+    let (errno, reaped) = unsafe {
+        (
+            (&raw const (*shared).errno).read_volatile(),
+            (&raw const (*shared).reaped).read_volatile(),
+        )
+    };
+    if let Some((status, usage)) = reaped {
+        facts.status = status;
+        facts.add(&usage);
+    }
     if !is_tty {
         facts.stdout_len += drain(pipes.stdout.0, &mut buffers.stdout, request.output_bytes);
         facts.stderr_len += drain(pipes.stderr.0, &mut buffers.stderr, request.output_bytes);

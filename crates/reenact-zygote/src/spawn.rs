@@ -85,6 +85,9 @@ pub struct Child<'a> {
     pub env: usize,
     /// Set by the child if `exec` (or what comes before) failed.
     pub errno: i32,
+    /// For [`spawn_with_parent`]: stack of the program until it execs, and what its parent saw of its end.
+    pub inner_stack: usize,
+    pub reaped: Option<(i32, sys::Rusage)>,
 }
 
 /// A started child.
@@ -114,6 +117,40 @@ pub fn spawn(child: &mut Child<'_>, stack: &mut ChildStack) -> Result<Started, i
     Ok(Started { pid, pidfd })
 }
 
+/// Starts the child with a parent of its own, which is not pid 1: terminal programs take a parent of pid 1 for a sign that
+/// they are orphans, and give up (nnn does). The parent shares our memory, waits for the program, and leaves what `wait4`
+/// gave it in `child.reaped`. Returns at once, while they run.
+pub fn spawn_with_parent(
+    child: &mut Child<'_>,
+    stack: &mut ChildStack,
+    inner: &mut ChildStack,
+) -> Result<Started, i32> {
+    child.inner_stack = inner.top();
+    let mut pidfd = -1i32;
+    let flags = CLONE_VM | CLONE_PIDFD | sys::SIGCHLD;
+    let pid =
+        clone(flags, stack.top(), &mut pidfd, in_parent, core::ptr::from_mut(child) as usize)?;
+    Ok(Started { pid, pidfd })
+}
+
+extern "C" fn in_parent(arg: usize) -> ! {
+    let child = arg as *mut Child<'_>;
+    let mut unused = -1i32;
+    // SAFETY: `arg` is the `Child` that the zygote keeps until this process is reaped; only this side writes to it.
+    let stack = unsafe { (*child).inner_stack };
+    match clone(CLONE_VM | CLONE_VFORK | sys::SIGCHLD, stack, &mut unused, in_child, arg) {
+        // SAFETY: as above.
+        Err(errno) => unsafe { (&raw mut (*child).errno).write_volatile(errno) },
+        Ok(pid) => {
+            if let Ok(Some((_, status, usage))) = sys::wait4(pid, sys::WALL) {
+                // SAFETY: as above.
+                unsafe { (&raw mut (*child).reaped).write_volatile(Some((status, usage))) };
+            }
+        }
+    }
+    sys::exit(0)
+}
+
 /// Starts and reaps a process that does nothing, so that the next pid is another.
 pub fn skip_pid(stack: &mut ChildStack) -> Result<(), i32> {
     let mut unused = -1i32;
@@ -133,8 +170,8 @@ fn clone(
     arg: usize,
 ) -> Result<i32, i32> {
     let ret: isize;
-    // SAFETY: the child runs `f(arg)` on its own stack and never returns; the parent is suspended until the child execs
-    // or exits (CLONE_VFORK), so what `arg` points to stays valid.
+    // SAFETY: the child runs `f(arg)` on its own stack and never returns; what `arg` points to outlives it (the callers see
+    // to that: the parent is suspended by CLONE_VFORK, or reaps the child before it lets go).
     unsafe {
         asm!(
             "syscall",

@@ -57,6 +57,7 @@ pub mod nr {
     pub const READLINKAT: usize = 267;
     pub const FCHMODAT: usize = 268;
     pub const UNSHARE: usize = 272;
+    pub const UTIMENSAT: usize = 280;
     pub const PIPE2: usize = 293;
     pub const PRLIMIT64: usize = 302;
     pub const SECCOMP: usize = 317;
