@@ -83,3 +83,24 @@ Compress or uncompress FILEs (by default, compress FILES in-place).
   -9, --best        compress better
   -h, --help        give this help
 ";
+
+#[test]
+fn doctor_explains_where_user_namespaces_are_not_allowed() {
+    // A user namespace in which no further one may be made, entered without any capability.
+    let s = Scratch::new();
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --ambient-caps=-all --inh-caps=-all \"$@\"";
+    let run = |args: &[&str]| {
+        let output = std::process::Command::new("unshare")
+            .args(["--user", "--map-user=1000", "--keep-caps", "sh", "-c", script, "sh", REENACT])
+            .args(args)
+            .current_dir(s.root())
+            .output()
+            .unwrap();
+        Ran::from(output)
+    };
+    let report = run(&["doctor"]).expect(3);
+    assert!(report.contains("no       cells"), "{report}");
+    assert!(report.contains("user.max_user_namespaces") && report.contains("run as root"), "{report}");
+    run(&["demo", "-o", "demo"]).fails(3, &["no cell can be started", "reenact doctor"]);
+    assert!(!s.path("demo").exists(), "nothing half-written");
+}
