@@ -44,7 +44,8 @@ fn prepared() -> (Scratch, String) {
 #[test]
 fn builds_that_go_wrong_are_typed() {
     let (s, id) = prepared();
-    let table: &[(&str, &[(&str, u32, &str)], &str)] = &[
+    type Files<'a> = &'a [(&'a str, u32, &'a str)];
+    let table: &[(&str, Files<'_>, &str)] = &[
         ("no compile.sh", &[("main.c", 0o644, "")], "no_compile_sh"),
         (
             "it fails",

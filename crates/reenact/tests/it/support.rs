@@ -124,7 +124,7 @@ pub fn sort_invocation(i: usize) -> Value {
     let argv: &[&str] =
         [&["-r"][..], &["-k2", "-n"], &["-u", "-f"], &["in.txt"], &["-o", "out.txt", "in.txt"]]
             [i % 5];
-    let mut case = json!({"id": format!("s{i}"), "group": (if i % 2 == 0 { "even" } else { "odd" }), "steps": [{"argv": argv}]});
+    let mut case = json!({"id": format!("s{i}"), "group": (if i.is_multiple_of(2) { "even" } else { "odd" }), "steps": [{"argv": argv}]});
     if argv.contains(&"in.txt") {
         case["files"] = json!({"in.txt": {"text": text}});
     } else {

@@ -100,7 +100,10 @@ fn doctor_explains_where_user_namespaces_are_not_allowed() {
     };
     let report = run(&["doctor"]).expect(3);
     assert!(report.contains("no       cells"), "{report}");
-    assert!(report.contains("user.max_user_namespaces") && report.contains("run as root"), "{report}");
+    assert!(
+        report.contains("user.max_user_namespaces") && report.contains("run as root"),
+        "{report}"
+    );
     run(&["demo", "-o", "demo"]).fails(3, &["no cell can be started", "reenact doctor"]);
     assert!(!s.path("demo").exists(), "nothing half-written");
 }
