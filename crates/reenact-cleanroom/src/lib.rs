@@ -15,5 +15,5 @@ pub mod tree;
 
 pub use baseline::{Baseline, RunOptions, run_baseline};
 pub use error::CleanroomError;
-pub use probe::ProbeRecord;
+pub use probe::{ProbeRecord, first_probes};
 pub use rundir::RunDir;

@@ -234,6 +234,13 @@ pub(crate) fn digests_before(probe: &Case) -> BTreeMap<String, Digest> {
     probe.files.iter().filter_map(|(p, spec)| Some((key(p), digest(spec)?))).collect()
 }
 
+/// What anybody would try first on an unknown program, as probes.
+pub fn first_probes() -> Vec<Case> {
+    const FIRST: [&[&str]; 7] =
+        [&["--help"], &["-h"], &["--version"], &["-V"], &["help"], &["-v"], &[]];
+    FIRST.iter().map(|args| plain(args)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

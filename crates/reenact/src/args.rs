@@ -207,7 +207,7 @@ pub struct Run {
     #[arg(short, long, value_name = "RUN")]
     pub out: PathBuf,
     /// Invocations of the reference that the memorizer may make
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 500)]
     pub probes: usize,
     /// Seed of the memorizer's probes
     #[arg(long, default_value_t = 4242)]

@@ -3,13 +3,13 @@
 use super::{Done, doctor};
 use crate::args::Demo;
 use crate::commands::report;
-use crate::commands::run::probe_settings;
+use crate::commands::run::{probe_settings, probes_for};
 use crate::context::{Context, harness, workers};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use reenact_bundle::{Suite, TaskBundle};
 use reenact_cleanroom::{Baseline, RunOptions, run_baseline};
-use reenact_explore::{ExploreOptions, GenerateOptions, generate, propose};
+use reenact_explore::{ExploreOptions, GenerateOptions, generate};
 use reenact_forge::NewTask;
 use reenact_grade::GradeOptions;
 use reenact_model::ExitCode;
@@ -23,7 +23,7 @@ const AGENTS: [Baseline; 4] =
 /// The suite's seed, and another for the memorizer's probes: it must not know the suite.
 const SUITE_SEED: u64 = 1;
 const PROBE_SEED: u64 = 4242;
-const PROBES: usize = 150;
+const PROBES: usize = 500;
 
 pub fn demo(args: &Demo, context: &Context) -> Done {
     let begun = Instant::now();
@@ -55,7 +55,7 @@ pub fn demo(args: &Demo, context: &Context) -> Done {
             force: false,
         };
         let probes = if agent.wants_probes() {
-            propose(
+            probes_for(
                 &task,
                 PROBES,
                 PROBE_SEED,

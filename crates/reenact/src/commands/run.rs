@@ -3,12 +3,26 @@
 use super::Done;
 use crate::args::Run;
 use crate::context::{Context, harness, workers};
+use crate::error::CommandError;
 use crate::ui::Ui;
 use reenact_bundle::{Progress, TaskBundle};
-use reenact_cleanroom::{Baseline, RunOptions, run_baseline};
+use reenact_cleanroom::{Baseline, RunOptions, first_probes, run_baseline};
 use reenact_explore::{ExploreOptions, propose};
-use reenact_model::ExitCode;
+use reenact_model::{Case, ExitCode};
 use std::collections::BTreeMap;
+
+/// The memorizer's probes: what anybody would try first, then what the documentation suggests, `n` in all.
+pub fn probes_for(
+    task: &TaskBundle,
+    n: usize,
+    seed: u64,
+    explore: &ExploreOptions,
+) -> Result<Vec<Case>, CommandError> {
+    let mut probes = first_probes();
+    probes.extend(propose(task, n, seed, explore)?);
+    probes.truncate(n);
+    Ok(probes)
+}
 
 /// What a rebuilt run would need to know of the probes, for the manifest.
 pub fn probe_settings(agent: Baseline, probes: usize, seed: u64) -> BTreeMap<String, String> {
@@ -27,7 +41,7 @@ pub fn run(args: &Run, context: &Context) -> Done {
         .tasks
         .iter()
         .map(|name| Ok((name, TaskBundle::open(name)?)))
-        .collect::<Result<Vec<_>, crate::error::CommandError>>()?;
+        .collect::<Result<Vec<_>, CommandError>>()?;
     let ui = Ui::new(context);
     let workers = workers(args.workers);
     let options = RunOptions {
@@ -42,7 +56,7 @@ pub fn run(args: &Run, context: &Context) -> Done {
         let probes = if agent.wants_probes() {
             ui.stage(&format!("{}: looking for things to try", task.id()));
             let explore = ExploreOptions { workers, cells: context.cells.clone() };
-            propose(task, args.probes, args.seed, &explore)?
+            probes_for(task, args.probes, args.seed, &explore)?
         } else {
             Vec::new()
         };
