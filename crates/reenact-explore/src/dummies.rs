@@ -62,11 +62,8 @@ pub fn measure(
             .tempdir()
             .map_err(reenact_bundle::fsx::fs_error(&std::env::temp_dir(), "write in"))?;
         place(dir.path(), script, help)?;
-        let lab = Lab {
-            spec: candidate_cell(task, dir.path(), false, &options.cells),
-            workers: options.workers.max(1),
-            progress,
-        };
+        let spec = candidate_cell(task, dir.path(), false, &options.cells);
+        let lab = Lab::new(spec, options.workers, progress);
         let verdicts = passes(&lab, cases, blobs, &Circumstances::default())?;
         if let Some(Verified::Unknown(what)) =
             verdicts.iter().find(|v| matches!(v, Verified::Unknown(_)))

@@ -3,12 +3,12 @@
 use crate::error::ExploreError;
 use reenact_bundle::shape::{CellOptions, reference_cell};
 use reenact_bundle::{Progress, TaskBundle};
-use reenact_model::{BlobSource, Case, CaseObservation, Limits};
+use reenact_model::{BlobSource, Case, CaseObservation, Ended, Limits};
 use reenact_sandbox::pool::run_all;
 use reenact_sandbox::spec::PROGRAM;
 use reenact_sandbox::{CellSpec, Perturbation};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// How the engine works on this host.
@@ -23,6 +23,10 @@ pub struct ExploreOptions {
 /// Wall-clock limit of a candidate's step while exploring, milliseconds. Far above what a case may need, far below the
 /// grading limit: programs that hang on a terminal or on a socket must not eat the budget.
 const EXPLORE_WALL_MS: u64 = 2_500;
+
+/// The limit once the program has shown that it likes to hang without a terminal: waiting longer for each call would eat
+/// the budget.
+const HANGING_WALL_MS: u64 = 500;
 
 /// The same for terminal steps, which wait for the program to fall idle before each key.
 const EXPLORE_TTY_WALL_MS: u64 = 6_000;
@@ -73,6 +77,8 @@ pub struct Lab<'a> {
     pub spec: CellSpec,
     pub workers: usize,
     pub progress: &'a dyn Progress,
+    /// The present limit of plain candidates, milliseconds; see [`EXPLORE_WALL_MS`] and [`HANGING_WALL_MS`].
+    plain_wall_ms: AtomicU64,
 }
 
 impl<'a> Lab<'a> {
@@ -82,11 +88,13 @@ impl<'a> Lab<'a> {
         options: &ExploreOptions,
         progress: &'a dyn Progress,
     ) -> Self {
-        Self {
-            spec: reference_cell(task, &options.cells),
-            workers: options.workers.max(1),
-            progress,
-        }
+        Self::new(reference_cell(task, &options.cells), options.workers, progress)
+    }
+
+    /// A bench with whatever program the cell holds.
+    pub fn new(spec: CellSpec, workers: usize, progress: &'a dyn Progress) -> Self {
+        let plain_wall_ms = AtomicU64::new(EXPLORE_WALL_MS);
+        Self { spec, workers: workers.max(1), progress, plain_wall_ms }
     }
 
     /// Runs every case once. Results stand in the order of `cases`, whatever the order of completion.
@@ -106,7 +114,7 @@ impl<'a> Lab<'a> {
         let _load = how.load.then(Load::start);
         let mut done = 0;
         let kinds = [
-            (plain, self.workers, EXPLORE_WALL_MS),
+            (plain, self.workers, self.plain_wall_ms.load(Ordering::Relaxed)),
             (tty, self.workers * TTY_OVERCOMMIT, EXPLORE_TTY_WALL_MS),
         ];
         for (indices, workers, wall_ms) in kinds {
@@ -126,6 +134,7 @@ impl<'a> Lab<'a> {
                 },
             )?;
         }
+        self.learn_hanging(cases, &seen);
         let tried = seen.iter().filter(|s| **s != Seen::NotRun).count();
         if let Some(Seen::Harness(what)) = seen.iter().find(|s| matches!(s, Seen::Harness(_)))
             && seen.iter().filter(|s| matches!(s, Seen::Harness(_))).count() == tried
@@ -134,6 +143,20 @@ impl<'a> Lab<'a> {
             return Err(reenact_sandbox::SandboxError::Lost(what).into());
         }
         Ok(seen)
+    }
+
+    /// Lowers the limit of plain candidates when at least two, and a fifth, of those just tried ran into it.
+    fn learn_hanging(&self, cases: &[&Case], seen: &[Seen]) {
+        let plain =
+            || cases.iter().zip(seen).filter(|(c, _)| c.steps.iter().all(|s| s.tty.is_none()));
+        let hung = |seen: &Seen| {
+            seen.ran()
+                .is_some_and(|o| o.steps.iter().any(|s| matches!(s.ended, Ended::WallLimit { .. })))
+        };
+        let count = plain().filter(|(_, s)| hung(s)).count();
+        if count >= 2 && count * 5 >= plain().count() {
+            self.plain_wall_ms.store(HANGING_WALL_MS, Ordering::Relaxed);
+        }
     }
 
     #[expect(
