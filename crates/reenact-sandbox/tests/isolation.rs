@@ -272,3 +272,21 @@ fn placed_files_carry_the_same_time_in_every_run() {
         format!(". {time}\na {time}\nd {time}\nd/b {time}\nl {time}\ne {time}\n")
     );
 }
+
+#[test]
+fn programs_start_with_default_signals_whatever_the_harness_ignores() {
+    // As in the background of a script, or under nohup.
+    // SAFETY: ignoring signals that nothing in this test process relies on.
+    let before = unsafe {
+        (libc::signal(libc::SIGINT, libc::SIG_IGN), libc::signal(libc::SIGHUP, libc::SIG_IGN))
+    };
+    let mut cell = cell();
+    // SAFETY: puts back what was there.
+    unsafe {
+        libc::signal(libc::SIGINT, before.0);
+        libc::signal(libc::SIGHUP, before.1);
+    }
+    let masks = out(&shell(&mut cell, "grep -E '^Sig(Ign|Blk)' /proc/self/status"));
+    assert_eq!(masks, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    assert_eq!(shell(&mut cell, "kill -INT $$; echo survived").ended, Ended::Signal { signal: 2 });
+}

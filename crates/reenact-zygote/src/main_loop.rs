@@ -25,6 +25,7 @@ pub fn main() -> ! {
     if unsafe { call(nr::CLOSE_RANGE, [3, u32::MAX as usize, 0, 0, 0, 0]) }.is_err() {
         sys::exit(106);
     }
+    default_signals();
     let mut input = Buf::new(256 << 10);
     let mut out = Buf::new(256 << 10);
     let mut scratch = Buf::new(64 << 10);
@@ -85,6 +86,23 @@ pub fn main() -> ! {
             input.trim(256 << 10);
             used = 0;
         }
+    }
+}
+
+/// Default action for every signal, and none blocked. Ignored signals survive `exec`: a harness that was started in the
+/// background of a script ignores SIGINT, and its programs would too.
+fn default_signals() {
+    const SET_SIZE: usize = 8;
+    let action = [0usize; 4]; // SIG_DFL, no flags, no restorer, empty mask
+    let nothing = 0u64;
+    // SAFETY: both structures have the kernel's layout. SIGKILL and SIGSTOP refuse, and are at their default anyway.
+    unsafe {
+        for signal in 1..=64 {
+            let _set =
+                call(nr::RT_SIGACTION, [signal, action.as_ptr() as usize, 0, SET_SIZE, 0, 0]);
+        }
+        let _unblocked =
+            call(nr::RT_SIGPROCMASK, [2, &raw const nothing as usize, 0, SET_SIZE, 0, 0]);
     }
 }
 
