@@ -113,9 +113,11 @@ impl<'a> Lab<'a> {
             (0..cases.len()).partition(|&i| cases[i].steps.iter().any(|s| s.tty.is_some()));
         let _load = how.load.then(Load::start);
         let mut done = 0;
+        // Terminal cases first: they mostly sleep, many at a time, and where there are many they are what matters; a budget
+        // that is eaten by calls without a terminal must not cut them off.
         let kinds = [
-            (plain, self.workers, self.plain_wall_ms.load(Ordering::Relaxed)),
             (tty, self.workers * TTY_OVERCOMMIT, EXPLORE_TTY_WALL_MS),
+            (plain, self.workers, self.plain_wall_ms.load(Ordering::Relaxed)),
         ];
         for (indices, workers, wall_ms) in kinds {
             let picked: Vec<&Case> = indices.iter().map(|&i| cases[i]).collect();
