@@ -46,7 +46,10 @@ fn c5_output_floods() {
 #[test]
 fn c5_fork_bomb() {
     let result = grade(&["fork-bomb"]);
-    assert_eq!(kinds(&result, "attack-fork-bomb")[0], Timeout);
+    // It goes on until its time is up, unless the page tables of so many processes reach the memory limit first and the
+    // control group ends the first of them: which comes first depends on the machine's memory and load.
+    let kind = kinds(&result, "attack-fork-bomb")[0];
+    assert!(matches!(kind, Timeout | Memory), "{kind:?}");
 }
 
 #[test]
