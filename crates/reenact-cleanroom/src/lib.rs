@@ -5,12 +5,20 @@
 //! An agent's world is the public part of a task and the reference as a black box. Suites are out of reach here: nothing
 //! in this crate opens `suite/`, and probes come from the caller as invocations without expectations.
 
-mod agents;
+pub mod agents;
+pub mod audit;
 mod baseline;
 pub mod ctable;
 mod error;
+pub mod open;
+pub mod policy;
 pub mod probe;
+pub mod probes;
+pub mod record;
+pub mod run;
 pub mod rundir;
+pub mod site;
+pub mod station;
 pub mod tree;
 
 pub use baseline::{Baseline, RunOptions, run_baseline};

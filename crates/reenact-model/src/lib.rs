@@ -11,6 +11,7 @@ pub mod exit;
 pub mod expect;
 pub mod judge;
 pub mod observe;
+pub mod probe;
 pub mod run;
 pub mod suite;
 pub mod task;

@@ -16,6 +16,7 @@ pub mod interrupt;
 mod observe;
 mod plan;
 pub mod pool;
+pub mod room;
 mod rootfs;
 pub mod spec;
 mod start;

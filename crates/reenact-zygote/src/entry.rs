@@ -11,6 +11,8 @@ mod clean;
 mod list;
 #[path = "main_loop.rs"]
 mod main_loop;
+#[path = "oracle/mod.rs"]
+mod oracle;
 #[path = "proto.rs"]
 mod proto;
 #[path = "run.rs"]

@@ -15,6 +15,7 @@ pub mod buf;
 pub mod clean;
 pub mod list;
 pub mod main_loop;
+pub mod oracle;
 pub mod proto;
 pub mod run;
 pub mod setup;

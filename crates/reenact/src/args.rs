@@ -81,6 +81,16 @@ pub enum Command {
     Show(Show),
     /// Write an HTML report of runs
     Report(Report),
+    /// Show what an agent asked of the reference
+    Probes(Probes),
+    /// Look at and export trajectories
+    #[command(subcommand)]
+    Trajectory(Trajectory),
+    /// Record a person's verdict on a result that was held for tampering
+    Adjudicate(Adjudicate),
+    /// Cleanrooms for a harness of your own: start, exec, cp, stop
+    #[command(subcommand)]
+    Cleanroom(Cleanroom),
     /// Measure this machine: sandbox overhead, grading throughput, start-up, memory
     Bench(Bench),
 }
@@ -280,6 +290,123 @@ pub struct Report {
     /// Look for tasks here first, by id
     #[arg(long, value_name = "DIR")]
     pub tasks: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct Probes {
+    pub run: PathBuf,
+    pub task: String,
+    /// Which documented options, subcommands and error paths were ever probed
+    #[arg(long)]
+    pub coverage: bool,
+    /// Look for tasks here first, by id
+    #[arg(long, value_name = "DIR")]
+    pub tasks: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Trajectory {
+    /// Write a trajectory in another format
+    Export(TrajectoryExport),
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct TrajectoryExport {
+    pub run: PathBuf,
+    pub task: String,
+    #[arg(long, value_enum, default_value_t = TrajectoryFormat::Atif)]
+    pub format: TrajectoryFormat,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TrajectoryFormat {
+    /// Harbor's Agent Trajectory Interchange Format, v1.8
+    Atif,
+    /// mini-swe-agent-1.1, as it is stored, repaired where a kill cut it
+    Mini,
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct Adjudicate {
+    pub run: PathBuf,
+    pub task: String,
+    /// What the person found
+    #[arg(long, value_enum)]
+    pub verdict: Judgement,
+    /// Why, in a sentence; kept with the verdict
+    #[arg(long)]
+    pub why: String,
+    /// Who judged
+    #[arg(long, env = "USER", default_value = "")]
+    pub by: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Judgement {
+    /// Nothing was broken: the result counts as graded
+    Clean,
+    /// The policy was broken: the result stays out of every score
+    Tampered,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Cleanroom {
+    /// Start a cleanroom for a task; prints its id
+    Start(CleanroomStart),
+    /// Run a command in a cleanroom; its exit code is this command's
+    Exec(CleanroomExec),
+    /// Copy in or out: `cp FILE ID:/path` or `cp ID:/path FILE`
+    Cp { from: String, to: String },
+    /// List cleanrooms
+    List,
+    /// Write the submission of a cleanroom's /workspace into a run directory
+    Submit {
+        id: String,
+        /// Run directory
+        #[arg(short, long, value_name = "RUN")]
+        out: PathBuf,
+        /// Agent's name for the manifest
+        #[arg(long, default_value = "external")]
+        agent: String,
+    },
+    /// Stop a cleanroom; what was not copied out is gone
+    Stop { id: String },
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct CleanroomStart {
+    pub task: String,
+    /// Stop by itself after this time
+    #[arg(long, default_value = "2h", value_parser = duration, value_name = "TIME")]
+    pub ttl: Duration,
+    /// Accept a reference that can be read by a determined agent
+    #[arg(long)]
+    pub accept_unsealed: bool,
+    /// Stay in the foreground
+    #[arg(long, hide = true)]
+    pub serve: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub struct CleanroomExec {
+    /// Pass standard input on
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Set a variable (may be repeated)
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Kill the command after this time (exit code 124)
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub timeout: Option<Duration>,
+    pub id: String,
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
 }
 
 #[derive(ClapArgs, Debug)]

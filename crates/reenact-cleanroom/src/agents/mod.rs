@@ -1,7 +1,11 @@
 //! What each baseline agent ships.
 
+pub mod bash;
+pub mod command;
 mod help;
 mod memorizer;
+pub mod relay;
+pub mod replay;
 
 use crate::error::CleanroomError;
 use crate::probe::Probed;

@@ -1,14 +1,18 @@
 //! One module per command.
 
+mod adjudicate;
 mod bench;
+mod cleanroom;
 mod demo;
 mod doctor;
 mod grade;
+mod probes;
 mod report;
 mod run;
 mod show;
 mod suite;
 mod task;
+mod trajectory;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -30,6 +34,10 @@ pub fn dispatch(command: &Command, context: &Context) -> Done {
         Command::Regrade(args) => grade::regrade(args, context),
         Command::Show(args) => show::show(args, context),
         Command::Report(args) => report::report(args, context),
+        Command::Probes(args) => probes::probes(args, context),
+        Command::Trajectory(args) => trajectory::trajectory(args, context),
+        Command::Adjudicate(args) => adjudicate::adjudicate(args, context),
+        Command::Cleanroom(args) => cleanroom::cleanroom(args, context),
         Command::Bench(args) => bench::bench(args, context),
     }
 }

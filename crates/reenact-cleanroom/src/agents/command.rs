@@ -1,0 +1,1 @@
+//! Any agent program inside the cleanroom.

@@ -1,0 +1,1 @@
+//! The only way out of a cleanroom: a relay to one model endpoint.

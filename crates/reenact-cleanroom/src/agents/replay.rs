@@ -1,0 +1,1 @@
+//! An agent that repeats a recorded trajectory's commands.

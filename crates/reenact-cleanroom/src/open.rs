@@ -1,0 +1,1 @@
+//! Opening a cleanroom for a task: seal levels, documentation, oracle, audit.

@@ -1,0 +1,1 @@
+//! Which documented options, subcommands and error paths an agent ever probed.

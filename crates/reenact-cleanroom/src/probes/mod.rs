@@ -1,0 +1,4 @@
+//! The probe log: what an agent asked of the reference.
+
+pub mod coverage;
+pub mod log;

@@ -1,0 +1,1 @@
+//! What breaks the policy: evidence, never a verdict.

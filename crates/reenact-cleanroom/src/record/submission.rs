@@ -1,0 +1,1 @@
+//! The submission made from /workspace.

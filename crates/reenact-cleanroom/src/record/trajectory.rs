@@ -1,0 +1,1 @@
+//! Trajectories in mini-swe-agent's format, appended after every step.

@@ -1,0 +1,3 @@
+//! Runs: many tasks, attempts and workers under one policy.
+
+pub mod runner;

@@ -1,0 +1,1 @@
+//! Runs of agents: tasks, attempts, workers, budgets, resume.

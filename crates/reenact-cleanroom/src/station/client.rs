@@ -1,0 +1,1 @@
+//! The commands' side of a station.

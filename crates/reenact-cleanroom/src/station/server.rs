@@ -1,0 +1,1 @@
+//! Rooms that outlive a command: `reenact cleanroom start`.

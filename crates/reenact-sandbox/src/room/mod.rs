@@ -1,0 +1,246 @@
+//! Rooms: cells that live long, in which an agent works. Many commands run in one, at once or one after the other, and what
+//! they start stays until the room ends. A room may hold a *reference* that can be run but not read ([`OracleSpec`]).
+
+pub mod oracle;
+
+use crate::error::SandboxError;
+use crate::spec::{CellLimits, Isolation, Rootfs};
+use oracle::OracleEvent;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything needed to start a room.
+#[derive(Clone, Debug)]
+pub struct RoomSpec {
+    /// Root filesystem, read-only in the room.
+    pub rootfs: Rootfs,
+    /// `disk_bytes` and `inodes` bound /workspace, HOME, /tmp and /dev/shm together.
+    pub limits: CellLimits,
+    pub isolation: Isolation,
+    pub hostname: String,
+    /// Variables of every command, over the standard ones.
+    pub env: BTreeMap<String, String>,
+    pub oracle: Option<OracleSpec>,
+}
+
+/// A reference at [`crate::spec::PROGRAM`] that can be run but not read.
+#[derive(Clone, Debug)]
+pub struct OracleSpec {
+    /// The executable, on the host.
+    pub reference: PathBuf,
+    /// Trees laid over the root filesystem for the reference alone (its libraries and data).
+    pub layers: Vec<PathBuf>,
+    /// The executable is dynamic: run it in secure-execution mode (AT_SECURE), so that the loader takes no orders.
+    pub secure: bool,
+    /// Give the reference a terminal of its own where it is called on one, for programs that need job control.
+    pub own_terminal: bool,
+}
+
+/// Where standard input of a command comes from.
+pub enum Input {
+    /// `/dev/null`
+    Null,
+    Bytes(Vec<u8>),
+    /// Read until its end by a thread of ours.
+    Stream(Box<dyn Read + Send>),
+}
+
+/// One command. It runs as the room's user.
+pub struct Exec {
+    /// Program (absolute, or looked up in PATH) and arguments.
+    pub argv: Vec<String>,
+    /// Variables over the room's.
+    pub env: BTreeMap<String, String>,
+    /// Absolute; `None`: /workspace.
+    pub cwd: Option<String>,
+    pub stdin: Input,
+    /// stderr goes into stdout's pipe, in order.
+    pub merge_stderr: bool,
+    /// After this, the command's session is killed. What left its session (daemons) lives on.
+    pub wall: Option<Duration>,
+    /// Bytes of each stream that are kept; the rest is counted and dropped.
+    pub keep_bytes: usize,
+    /// If a stream passes this many bytes, the session is killed.
+    pub max_bytes: Option<u64>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecEnd {
+    Exit {
+        code: i32,
+    },
+    Signal {
+        signal: i32,
+    },
+    /// Its time was up, and we killed it.
+    WallLimit,
+    /// It wrote more than allowed, and we killed it.
+    OutputLimit,
+    /// [`Stopper::stop`] was called, and we killed it.
+    Stopped,
+    /// The program could not be executed.
+    NotFound {
+        errno: i32,
+    },
+}
+
+/// What a command did.
+#[derive(Clone, Debug)]
+pub struct Executed {
+    pub end: ExecEnd,
+    /// First `keep_bytes` of each stream.
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    /// Bytes received in all.
+    pub stdout_len: u64,
+    pub stderr_len: u64,
+    pub wall_us: u64,
+    /// User and system CPU time of the command and of those it waited for, microseconds.
+    pub cpu_us: u64,
+}
+
+/// Where output goes while it comes.
+pub struct Sinks<'a> {
+    pub stdout: &'a mut (dyn Write + Send),
+    pub stderr: &'a mut (dyn Write + Send),
+}
+
+/// An entry of the room's writable trees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// Relative to the listed directory; any bytes.
+    pub path: Vec<u8>,
+    pub kind: TreeKind,
+    /// Permission bits.
+    pub mode: u32,
+    pub size: u64,
+    pub ino: u64,
+    /// Nanoseconds since the epoch.
+    pub mtime_ns: i128,
+    pub ctime_ns: i128,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TreeKind {
+    File,
+    Dir,
+    Symlink {
+        target: Vec<u8>,
+    },
+    /// fifo, socket or device
+    Special,
+}
+
+/// Called with every oracle event, from a thread of the room's.
+pub type OracleSink = Box<dyn FnMut(OracleEvent) + Send>;
+
+/// A running room; see [`Room::start`].
+pub struct Room {
+    _private: (),
+}
+
+/// Ends commands of a room from another thread.
+#[derive(Clone)]
+pub struct Stopper(());
+
+impl Stopper {
+    /// Kills the session of every command that runs now; [`Room::exec`] then gives [`ExecEnd::Stopped`].
+    pub fn stop(&self) {}
+}
+
+#[expect(unused_variables, reason = "being built")]
+impl Room {
+    /// Starts a room: tens of milliseconds. Nothing but pid 1 runs in it.
+    ///
+    /// # Errors
+    /// [`SandboxError`] naming the layer or set-up step that failed.
+    pub fn start(spec: &RoomSpec, events: OracleSink) -> Result<Self, SandboxError> {
+        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+    }
+
+    /// Isolation layers in force, by name, as [`crate::Cell::layers`].
+    pub fn layers(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    /// The environment of a command before its own variables.
+    pub fn base_env(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    /// Runs a command to its end. Several may run at once, from several threads.
+    ///
+    /// # Errors
+    /// [`SandboxError`] if the room is lost; how the command ended is never an error.
+    pub fn exec(&self, exec: Exec) -> Result<Executed, SandboxError> {
+        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+    }
+
+    /// As [`Room::exec`], with the output passed on as it comes as well.
+    ///
+    /// # Errors
+    /// As [`Room::exec`].
+    pub fn exec_streaming(&self, exec: Exec, sinks: Sinks<'_>) -> Result<Executed, SandboxError> {
+        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+    }
+
+    /// A handle to end commands from another thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(())
+    }
+
+    /// Creates a file (parents too), owned by the room's user, with the user's rights. An existing file is replaced.
+    ///
+    /// # Errors
+    /// [`SandboxError`] if it cannot be written.
+    pub fn put_file(&self, path: &str, mode: u32, bytes: &[u8]) -> Result<(), SandboxError> {
+        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+    }
+
+    /// Copies a host directory's content (files, directories, symlinks) into a directory of the room.
+    ///
+    /// # Errors
+    /// As [`Room::put_file`]; [`SandboxError::Spec`] for special files.
+    pub fn put_tree(&self, from: &Path, to: &str) -> Result<(), SandboxError> {
+        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+    }
+
+    /// Everything under a directory of the room, sorted by path, without following links. The room's commands may be at work.
+    ///
+    /// # Errors
+    /// [`SandboxError`] if the directory cannot be read, or holds more than `max_entries`.
+    pub fn list_tree(&self, dir: &str, max_entries: usize) -> Result<Vec<TreeEntry>, SandboxError> {
+        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+    }
+
+    /// Opens a regular file of the room for reading, without following links; `path` is relative to `dir`. `None` if it is no
+    /// (readable) regular file (any more).
+    ///
+    /// # Errors
+    /// [`SandboxError`] if the room is lost.
+    pub fn open_file(&self, dir: &str, path: &[u8]) -> Result<Option<std::fs::File>, SandboxError> {
+        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+    }
+
+    /// A socket that listens on 127.0.0.1:`port` *inside* the room (0: any port).
+    ///
+    /// # Errors
+    /// [`SandboxError`] if the port is taken or the room is lost.
+    pub fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
+        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+    }
+
+    /// A path on the host that leads to the room's root directory as its user sees it, while the room lives. Absolute symlinks
+    /// under it lead to the host: never follow them.
+    pub fn root(&self) -> &Path {
+        Path::new("/nonexistent")
+    }
+
+    /// Whether pid 1 still lives.
+    pub fn is_alive(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,1 @@
+//! What tests share: model servers that follow a script, over real HTTP on the loopback interface.
