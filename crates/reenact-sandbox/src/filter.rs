@@ -134,9 +134,21 @@ impl Program {
     }
 }
 
+/// Whom a filter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Programs under test, and builds.
+    Case,
+    /// An agent's commands: `ptrace` is allowed, so that debuggers work on its own programs. The reference is out of their
+    /// reach all the same: it is not dumpable, and its file can only be executed by the broker.
+    Agent,
+    /// The oracle's broker, and what it starts: the reference and its children.
+    Oracle,
+}
+
 /// The filter as an array of `struct sock_filter`. `cookie` is the sixth argument (ignored by the kernel) with which the
-/// zygote, and nobody else, may call `mount` and `umount2`.
-pub fn program(cookie: u64) -> Vec<u8> {
+/// zygote, and nobody else, may call `mount` and `umount2` (the broker: `setns` and `unshare` too).
+pub fn program(kind: Kind, cookie: u64) -> Vec<u8> {
     let eperm = RET_ERRNO | libc::EPERM as u32;
     let mut p = Program(Vec::new());
     p.load(4);
@@ -145,8 +157,15 @@ pub fn program(cookie: u64) -> Vec<u8> {
     p.load(0);
     p.op(JMP_JGE, 0, 1, X32_BIT);
     p.ret(RET_ERRNO | libc::ENOSYS as u32);
+    let guarded: &[i64] = match kind {
+        Kind::Case | Kind::Agent => &[libc::SYS_mount, libc::SYS_umount2],
+        Kind::Oracle => &[libc::SYS_mount, libc::SYS_umount2, libc::SYS_setns, libc::SYS_unshare],
+    };
     for n in REFUSED {
-        p.deny(*n, eperm);
+        let allowed = kind == Kind::Agent && *n == libc::SYS_ptrace;
+        if !allowed && !guarded.contains(n) {
+            p.deny(*n, eperm);
+        }
     }
     for n in ABSENT {
         p.deny(*n, RET_ERRNO | libc::ENOSYS as u32);
@@ -157,8 +176,8 @@ pub fn program(cookie: u64) -> Vec<u8> {
         p.ret(eperm);
         p.ret(RET_ALLOW);
     });
-    for n in [libc::SYS_mount, libc::SYS_umount2] {
-        p.when(n, |p| {
+    for n in guarded {
+        p.when(*n, |p| {
             p.load(arg_low(5));
             p.op(JMP_JEQ, 1, 0, cookie as u32);
             p.ret(eperm);
@@ -227,9 +246,32 @@ mod tests {
     }
 
     #[test]
+    fn only_the_broker_may_change_namespaces_and_only_agents_may_trace() {
+        let cookie = 0x1234_5678_9abc_def0;
+        let eperm = RET_ERRNO | libc::EPERM as u32;
+        let of = |kind, nr, args| evaluate(&program(kind, cookie), nr, AUDIT_ARCH_X86_64, args);
+        let with = [0, 0, 0, 0, 0, cookie];
+        for nr in [libc::SYS_setns, libc::SYS_unshare] {
+            assert_eq!(of(Kind::Oracle, nr, with), RET_ALLOW);
+            assert_eq!(of(Kind::Oracle, nr, [0; 6]), eperm);
+            assert_eq!(of(Kind::Agent, nr, with), eperm);
+            assert_eq!(of(Kind::Case, nr, with), eperm);
+        }
+        assert_eq!(of(Kind::Agent, libc::SYS_ptrace, [0; 6]), RET_ALLOW);
+        assert_eq!(of(Kind::Oracle, libc::SYS_ptrace, [0; 6]), eperm);
+        for kind in [Kind::Case, Kind::Agent, Kind::Oracle] {
+            for nr in [libc::SYS_process_vm_readv, libc::SYS_kcmp, libc::SYS_pidfd_getfd] {
+                assert_eq!(of(kind, nr, [0; 6]), eperm);
+            }
+            assert_eq!(of(kind, libc::SYS_io_uring_setup, [0; 6]) & 0xffff, libc::ENOSYS as u32);
+            assert_eq!(of(kind, libc::SYS_clone, [0x1000_0000, 0, 0, 0, 0, 0]), eperm);
+        }
+    }
+
+    #[test]
     fn refuses_what_it_should_and_nothing_else() {
         let cookie = 0x1234_5678_9abc_def0;
-        let p = program(cookie);
+        let p = program(Kind::Case, cookie);
         let eval = |nr, args| evaluate(&p, nr, AUDIT_ARCH_X86_64, args);
         let eperm = RET_ERRNO | libc::EPERM as u32;
         assert_eq!(eval(libc::SYS_read, [0; 6]), RET_ALLOW);

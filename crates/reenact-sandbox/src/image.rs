@@ -7,6 +7,9 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+/// The oracle's stub: what agents find where the reference is.
+pub static STUB: &[u8] = b"#!/bin/false\n";
+
 static ZYGOTE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote"));
 
 /// A path from which the zygote can be executed by this process's children.

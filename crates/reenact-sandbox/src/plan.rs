@@ -8,6 +8,7 @@ use std::path::Path;
 pub struct Plan {
     bytes: Vec<u8>,
     names: Vec<String>,
+    broker_names: Vec<String>,
 }
 
 struct Bytes<'a>(&'a mut Vec<u8>);
@@ -157,9 +158,76 @@ impl Plan {
         }
     }
 
+    pub fn chmod(&mut self, path: &str, mode: u32) {
+        let mut s = self.step(format!("change the mode of {path}"), step::CHMOD);
+        s.cstr(path.as_bytes());
+        s.u32(mode);
+    }
+
+    pub fn umount(&mut self, path: &str, flags: libc::c_int) {
+        let mut s = self.step(format!("unmount {path}"), step::UMOUNT);
+        s.cstr(path.as_bytes());
+        s.u32(flags as u32);
+    }
+
+    pub fn loopback(&mut self) {
+        self.step("bring the loopback interface up", step::LOOPBACK);
+    }
+
+    /// Forks the broker, which performs `plan` once pid 1 reaches [`Plan::meet`].
+    pub fn broker(&mut self, plan: Plan) {
+        self.step("fork the oracle's broker", step::BROKER).blob(&plan.bytes);
+        self.broker_names = plan.names;
+    }
+
+    pub fn meet(&mut self) {
+        self.step("start the oracle", step::MEET);
+    }
+
+    pub fn room(&mut self) {
+        self.step("serve as a room", step::ROOM);
+    }
+
+    pub fn copy(&mut self, from: &Path, to: &str, mode: u32) {
+        let mut s = self.step(format!("copy {}", from.display()), step::COPY);
+        s.cstr(from.as_os_str().as_encoded_bytes());
+        s.cstr(to.as_bytes());
+        s.u32(mode);
+    }
+
+    pub fn setxattr(&mut self, path: &str, name: &str, value: &[u8]) {
+        let mut s = self.step(format!("set {name} of {path}"), step::SETXATTR);
+        s.cstr(path.as_bytes());
+        s.cstr(name.as_bytes());
+        s.blob(value);
+    }
+
+    pub fn reference(&mut self, path: &str) {
+        self.step("open the reference", step::REFERENCE).cstr(path.as_bytes());
+    }
+
+    pub fn pid_ns(&mut self, path: &str) {
+        self.step("open the pid namespace", step::PID_NS).cstr(path.as_bytes());
+    }
+
+    pub fn serve(&mut self, own_terminal: bool) {
+        self.step("listen for callers", step::SERVE).u8(u8::from(own_terminal));
+    }
+
     /// The wire form.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// What failed: the name of step `index`, or, if that is [`Plan::meet`], of the broker's step, and the errno.
+    pub fn failure(&self, index: u32, errno: u32) -> (String, i32) {
+        let name = self.name(index);
+        // See the zygote's `setup::meet`.
+        let inner = (errno >> 16) as usize;
+        match inner.checked_sub(1).and_then(|i| self.broker_names.get(i)) {
+            Some(step) => (format!("{name}: {step}"), (errno & 0xffff) as i32),
+            None => (name, (errno & 0xffff) as i32),
+        }
     }
 
     /// The name of step `index`.

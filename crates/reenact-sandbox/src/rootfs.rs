@@ -76,6 +76,58 @@ pub fn build(
     Ok(())
 }
 
+/// Adds the steps that lay `layers` over a root that stands at `stage` already, in another mount namespace: what the
+/// reference sees and an agent does not. Masks stay in force where the layers have nothing to show.
+pub fn lay_over(
+    plan: &mut Plan,
+    stage: &str,
+    spec: &CellSpec,
+    layers: &[PathBuf],
+) -> Result<(), SandboxError> {
+    if layers.is_empty() {
+        return Ok(());
+    }
+    let provided = |mask: &str| {
+        layers.iter().any(|l| l.join(mask.trim_start_matches('/')).symlink_metadata().is_ok())
+    };
+    let spec = CellSpec {
+        rootfs: crate::Rootfs {
+            layers: layers.iter().cloned().chain(spec.rootfs.layers.clone()).collect(),
+            masks: spec.rootfs.masks.iter().filter(|m| !provided(m)).cloned().collect(),
+            ..spec.rootfs.clone()
+        },
+        ..spec.clone()
+    };
+    let base = match &spec.rootfs.base {
+        RootBase::Host => PathBuf::from("/"),
+        RootBase::Dir(dir) => dir.clone(),
+    };
+    let mut b = Builder { plan, stage, spec: &spec, made: BTreeSet::new() };
+    for name in b.layer_names()? {
+        if OWN.contains(&name.as_str()) {
+            continue;
+        }
+        let source = base.join(&name);
+        // Where the base has a symlink (/lib -> usr/lib), bundles hold the real path.
+        if source.is_symlink() {
+            continue;
+        }
+        let mut lower = b.layers_with(&name);
+        if source.is_dir() {
+            lower.push(source);
+        }
+        b.dir(&name);
+        b.stack(&name, &lower);
+    }
+    for layer in b.layers_with("etc").iter().rev() {
+        for name in list(layer)? {
+            b.bind_new(&layer.join(&name), &format!("etc/{name}"))?;
+        }
+    }
+    b.masks();
+    Ok(())
+}
+
 impl Builder<'_> {
     fn at(&self, path: &str) -> String {
         format!("{}/{}", self.stage, path.trim_start_matches('/'))

@@ -3,7 +3,7 @@
 use crate::cgroup::{System, WorkerCgroup};
 use crate::error::SandboxError;
 use crate::plan::{ATTR_NODEV, ATTR_NOSUID, ATTR_RDONLY, ChildPlan, Plan};
-use crate::spec::{CellSpec, HOME, Setting};
+use crate::spec::{CellLimits, CellSpec, HOME, Isolation, RootBase, Setting};
 use crate::wire::Wire;
 use crate::{filter, image, rootfs};
 use reenact_zygote::proto::{Reader, Sink, oom, op, re};
@@ -24,7 +24,8 @@ const OUTER_BASE: u32 = 61_000;
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Capabilities that the zygote keeps: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, KILL, SETGID, SETUID, SYS_ADMIN,
 /// SYS_RESOURCE (bits of capability(7)).
-const KEPT: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 21 | 1 << 24;
+pub(crate) const KEPT: u64 =
+    1 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 21 | 1 << 24;
 
 /// A started zygote and what belongs to it.
 pub struct Running {
@@ -37,9 +38,9 @@ pub struct Running {
 }
 
 /// How a cell gets its rights on this host.
-struct Mode {
-    root: bool,
-    userns: bool,
+pub(crate) struct Mode {
+    pub root: bool,
+    pub userns: bool,
     euid: u32,
     egid: u32,
     /// Uid that the zygote's process is started with, where it differs from ours.
@@ -48,9 +49,21 @@ struct Mode {
     child_uid: u32,
 }
 
+impl Mode {
+    /// Ids of the programs, as the cell sees them.
+    pub fn ids(&self) -> (u32, u32) {
+        (self.child_uid, if self.userns { USER } else { self.child_uid })
+    }
+
+    /// Owner, on the host, of what programs create.
+    pub fn outer_ids(&self) -> (u32, u32) {
+        if self.userns { (self.euid, self.egid) } else { self.ids() }
+    }
+}
+
 static NEXT_WORKER: AtomicU32 = AtomicU32::new(0);
 
-fn mode(spec: &CellSpec, cgroup: bool) -> Mode {
+pub(crate) fn mode(isolation: &Isolation, cgroup: bool) -> Mode {
     // SAFETY: these calls cannot fail and have no arguments.
     let (euid, egid) = unsafe { (libc::geteuid(), libc::getegid()) };
     let root = euid == 0;
@@ -59,7 +72,7 @@ fn mode(spec: &CellSpec, cgroup: bool) -> Mode {
             + (std::process::id().wrapping_mul(31) + NEXT_WORKER.fetch_add(1, Ordering::Relaxed))
                 % 4000
     };
-    if root && spec.isolation.force_userns {
+    if root && isolation.force_userns {
         let uid = own();
         return Mode {
             root: false,
@@ -78,21 +91,17 @@ fn mode(spec: &CellSpec, cgroup: bool) -> Mode {
 /// Starts a zygote and performs the set-up plan.
 pub fn start(spec: &CellSpec) -> Result<Running, SandboxError> {
     check(spec)?;
-    let cgroup = worker_cgroup(spec)?;
-    let mode = mode(spec, cgroup.is_some());
-    let stage = tempfile::Builder::new()
-        .prefix("cell-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .map_err(|e| SandboxError::host("cannot create a directory for the cell's root", e))?;
-    let plan = make_plan(spec, &mode, cgroup.is_some(), stage.path())?;
+    let cgroup = worker_cgroup(&spec.isolation, &spec.limits)?;
+    let mode = mode(&spec.isolation, cgroup.is_some());
+    let stage = stage()?;
+    let plan = make_plan(spec, &mode, cgroup.is_some(), stage_path(&stage)?)?;
     let (ours, theirs) =
         UnixStream::pair().map_err(|e| SandboxError::host("cannot make a socket pair", e))?;
-    let process = spawn_zygote(theirs, mode.switch_to)?;
+    let process = spawn_zygote(theirs, Stdio::null(), &mode)?;
     let mut running = Running {
         wire: Wire::new(ours),
         process,
-        layers: layers(spec, &mode, cgroup.as_ref()),
+        layers: layers(&spec.rootfs.base, &mode, cgroup.as_ref()),
         poll_memory: if cgroup.is_some() { 0 } else { spec.limits.memory_bytes },
         cgroup,
     };
@@ -101,6 +110,22 @@ pub fn start(spec: &CellSpec) -> Result<Running, SandboxError> {
         return Err(e);
     }
     Ok(running)
+}
+
+/// An empty directory on which a cell's root is mounted, in the cell's own mount namespace.
+pub(crate) fn stage() -> Result<tempfile::TempDir, SandboxError> {
+    tempfile::Builder::new()
+        .prefix("cell-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir()
+        .map_err(|e| SandboxError::host("cannot create a directory for the cell's root", e))
+}
+
+pub(crate) fn stage_path(stage: &tempfile::TempDir) -> Result<&str, SandboxError> {
+    stage.path().to_str().ok_or_else(|| SandboxError::Spec {
+        path: stage.path().to_path_buf(),
+        what: "the temporary directory's path is not UTF-8".to_owned(),
+    })
 }
 
 /// How long a zygote may take to end after its socket closed, before its outer process is killed.
@@ -149,17 +174,19 @@ fn check(spec: &CellSpec) -> Result<(), SandboxError> {
     Ok(())
 }
 
-fn worker_cgroup(spec: &CellSpec) -> Result<Option<WorkerCgroup>, SandboxError> {
-    if spec.isolation.cgroup == Setting::Fallback {
+pub(crate) fn worker_cgroup(
+    isolation: &Isolation,
+    limits: &CellLimits,
+) -> Result<Option<WorkerCgroup>, SandboxError> {
+    if isolation.cgroup == Setting::Fallback {
         return Ok(None);
     }
     let found = System::read().map_err(|e| e.to_string()).and_then(|s| s.hierarchy());
     match found {
         Ok(hierarchy) => {
-            WorkerCgroup::create(&hierarchy, spec.limits.memory_bytes, spec.limits.processes)
-                .map(Some)
+            WorkerCgroup::create(&hierarchy, limits.memory_bytes, limits.processes).map(Some)
         }
-        Err(why) if spec.isolation.cgroup == Setting::Require => {
+        Err(why) if isolation.cgroup == Setting::Require => {
             Err(SandboxError::Layer { layer: "cgroup", why })
         }
         Err(_) => Ok(None),
@@ -167,24 +194,28 @@ fn worker_cgroup(spec: &CellSpec) -> Result<Option<WorkerCgroup>, SandboxError> 
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that starts zygotes")]
-fn spawn_zygote(socket: UnixStream, switch_to: Option<u32>) -> Result<Child, SandboxError> {
+pub(crate) fn spawn_zygote(
+    socket: UnixStream,
+    stdout: Stdio,
+    mode: &Mode,
+) -> Result<Child, SandboxError> {
     let mut command = std::process::Command::new(image::zygote_path()?);
     command
         .arg0("init")
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(socket)))
-        .stdout(Stdio::null())
+        .stdout(stdout)
         .stderr(Stdio::null())
         // Ctrl-C at our terminal is for us to handle, not for cells to die of.
         .process_group(0);
-    if let Some(uid) = switch_to {
+    if let Some(uid) = mode.switch_to {
         command.uid(uid).gid(uid);
     }
     command.spawn().map_err(|e| SandboxError::host("cannot start the zygote", e))
 }
 
-fn set_up(running: &mut Running, plan: &Plan) -> Result<(), SandboxError> {
+pub(crate) fn set_up(running: &mut Running, plan: &Plan) -> Result<(), SandboxError> {
     if let Some(cgroup) = &running.cgroup {
         cgroup.join(running.process.id())?;
     }
@@ -197,10 +228,8 @@ fn set_up(running: &mut Running, plan: &Plan) -> Result<(), SandboxError> {
         re::SETUP_OK => Ok(()),
         re::SETUP_FAILED => {
             let (index, errno) = (r.u32().unwrap_or(0), r.u32().unwrap_or(0));
-            Err(SandboxError::Setup {
-                step: plan.name(index),
-                error: std::io::Error::from_raw_os_error(errno as i32),
-            })
+            let (step, errno) = plan.failure(index, errno);
+            Err(SandboxError::Setup { step, error: std::io::Error::from_raw_os_error(errno) })
         }
         _ => Err(crate::wire::failed(&frame)),
     }
@@ -210,29 +239,15 @@ fn make_plan(
     spec: &CellSpec,
     mode: &Mode,
     cgroup: bool,
-    stage: &Path,
+    stage: &str,
 ) -> Result<Plan, SandboxError> {
-    let stage = stage.to_str().ok_or_else(|| SandboxError::Spec {
-        path: stage.to_path_buf(),
-        what: "the temporary directory's path is not UTF-8".to_owned(),
-    })?;
     let mut plan = Plan::default();
-    if mode.userns {
-        plan.unshare("unshare the user namespace", libc::CLONE_NEWUSER);
-        plan.write_file("/proc/self/setgroups", b"deny", 0o644);
-        plan.write_file("/proc/self/uid_map", format!("{USER} {} 1", mode.euid).as_bytes(), 0o644);
-        plan.write_file("/proc/self/gid_map", format!("{USER} {} 1", mode.egid).as_bytes(), 0o644);
-    }
-    plan.unshare("unshare the mount namespace", libc::CLONE_NEWNS);
-    plan.unshare("unshare the network namespace", libc::CLONE_NEWNET);
-    plan.unshare("unshare the ipc namespace", libc::CLONE_NEWIPC);
-    plan.unshare("unshare the uts namespace", libc::CLONE_NEWUTS);
-    plan.unshare("unshare the cgroup namespace", libc::CLONE_NEWCGROUP);
+    outer_namespaces(&mut plan, mode);
     plan.unshare("unshare the pid namespace", libc::CLONE_NEWPID);
     plan.fork();
     plan.mount("/ as private", Path::new("none"), "/", "", libc::MS_REC | libc::MS_PRIVATE, "");
     plan.hostname(&spec.hostname);
-    let ids = (mode.child_uid, if mode.userns { USER } else { mode.child_uid });
+    let ids = mode.ids();
     rootfs::build(&mut plan, stage, spec, ids)?;
     plan.pivot(stage);
     let options =
@@ -245,17 +260,32 @@ fn make_plan(
     ];
     plan.workspace(ids.0, ids.1, "/run/w", &options, roots);
     plan.setattr("/", false, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV);
-    plan.child(&child_plan(spec, mode, cgroup, ids));
+    plan.child(&child_plan(&spec.limits, mode, cgroup));
     plan.drop_bounding(KEPT);
     plan.no_new_privs();
     plan.not_dumpable();
     let cookie = random_u64()?;
-    plan.seccomp(cookie, &filter::program(cookie));
+    plan.seccomp(cookie, &filter::program(filter::Kind::Case, cookie));
     Ok(plan)
 }
 
-fn child_plan(spec: &CellSpec, mode: &Mode, cgroup: bool, ids: (u32, u32)) -> ChildPlan {
-    let l = &spec.limits;
+/// The namespaces that are made before the pid namespace.
+pub(crate) fn outer_namespaces(plan: &mut Plan, mode: &Mode) {
+    if mode.userns {
+        plan.unshare("unshare the user namespace", libc::CLONE_NEWUSER);
+        plan.write_file("/proc/self/setgroups", b"deny", 0o644);
+        plan.write_file("/proc/self/uid_map", format!("{USER} {} 1", mode.euid).as_bytes(), 0o644);
+        plan.write_file("/proc/self/gid_map", format!("{USER} {} 1", mode.egid).as_bytes(), 0o644);
+    }
+    plan.unshare("unshare the mount namespace", libc::CLONE_NEWNS);
+    plan.unshare("unshare the network namespace", libc::CLONE_NEWNET);
+    plan.unshare("unshare the ipc namespace", libc::CLONE_NEWIPC);
+    plan.unshare("unshare the uts namespace", libc::CLONE_NEWUTS);
+    plan.unshare("unshare the cgroup namespace", libc::CLONE_NEWCGROUP);
+}
+
+pub(crate) fn child_plan(l: &CellLimits, mode: &Mode, cgroup: bool) -> ChildPlan {
+    let ids = mode.ids();
     let mut rlimits = vec![
         (libc::RLIMIT_FSIZE, l.file_bytes, l.file_bytes),
         (libc::RLIMIT_CORE, 0, 0),
@@ -294,11 +324,15 @@ fn oom_mode(mode: &Mode) -> u8 {
     }
 }
 
-fn layers(spec: &CellSpec, mode: &Mode, cgroup: Option<&WorkerCgroup>) -> BTreeMap<String, String> {
+pub(crate) fn layers(
+    base: &RootBase,
+    mode: &Mode,
+    cgroup: Option<&WorkerCgroup>,
+) -> BTreeMap<String, String> {
     let limits = |fallback: &str| cgroup.map_or(fallback.to_owned(), |c| c.kind().to_owned());
-    let root = match &spec.rootfs.base {
-        crate::RootBase::Host => "host view".to_owned(),
-        crate::RootBase::Dir(_) => "directory".to_owned(),
+    let root = match base {
+        RootBase::Host => "host view".to_owned(),
+        RootBase::Dir(_) => "directory".to_owned(),
     };
     [
         (
@@ -331,7 +365,7 @@ fn layers(spec: &CellSpec, mode: &Mode, cgroup: Option<&WorkerCgroup>) -> BTreeM
     .collect()
 }
 
-fn random_u64() -> Result<u64, SandboxError> {
+pub(crate) fn random_u64() -> Result<u64, SandboxError> {
     let mut raw = [0u8; 8];
     // SAFETY: the buffer is valid for its length.
     let n = unsafe { libc::getrandom(raw.as_mut_ptr().cast(), raw.len(), 0) };

@@ -15,6 +15,8 @@ mod main_loop;
 mod oracle;
 #[path = "proto.rs"]
 mod proto;
+#[path = "room.rs"]
+mod room;
 #[path = "run.rs"]
 mod run;
 #[path = "setup.rs"]

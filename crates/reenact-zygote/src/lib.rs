@@ -17,6 +17,7 @@ pub mod list;
 pub mod main_loop;
 pub mod oracle;
 pub mod proto;
+pub mod room;
 pub mod run;
 pub mod setup;
 pub mod spawn;

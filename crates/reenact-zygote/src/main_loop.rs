@@ -1,12 +1,10 @@
 //! The zygote's main loop: frames in, facts out.
 
 use crate::buf::Buf;
-use crate::clean::Workspace;
 use crate::list::{ListRequest, list};
 use crate::proto::{HEADER, Reader, RunRequest, Sink, flag, kind, op, re, split_frame};
 use crate::run::{Buffers, run};
 use crate::setup::{State, perform};
-use crate::spawn::ChildConf;
 use crate::sys::{self, AT_FDCWD, CStr, EPROTO, call, nr};
 use crate::tty::Input;
 
@@ -30,8 +28,7 @@ pub fn main() -> ! {
     let mut out = Buf::new(256 << 10);
     let mut scratch = Buf::new(64 << 10);
     let mut buffers = Buffers::allocate();
-    let mut state =
-        State { child: ChildConf::unset(), workspace: Workspace::unmounted(), cookie: 0 };
+    let mut state = State::unset();
     let mut used = 0;
     loop {
         let frame = split_frame(&input.bytes()[used..])
@@ -58,7 +55,11 @@ pub fn main() -> ! {
         let done = match operation {
             op::SETUP => {
                 answer_setup(perform(payload, &mut state), &mut out);
-                flush(&mut out)
+                let told = flush(&mut out);
+                if state.room && told.is_ok() {
+                    crate::room::serve(&state);
+                }
+                told
             }
             op::RESET => state.workspace.reset(&mut scratch, state.cookie),
             op::PUT => put(payload, &state),

@@ -22,6 +22,14 @@ pub mod op {
     pub const TTY_POLL: u8 = 7;
     /// During a tty run: end it.
     pub const TTY_STOP: u8 = 8;
+    /// Room: start a command; see [`super::ExecRequest`]. Its three standard descriptors travel along as SCM_RIGHTS.
+    pub const EXEC: u8 = 9;
+    /// Room: kill the session of command `u64`.
+    pub const KILL: u8 = 10;
+    /// Room: listen on 127.0.0.1:`u32`; replies `DESCRIPTOR`.
+    pub const LISTEN: u8 = 11;
+    /// Room: replies `DESCRIPTOR` with the root directory.
+    pub const ROOT: u8 = 12;
 }
 
 /// Replies, zygote to host.
@@ -43,6 +51,12 @@ pub mod re {
     pub const IDLE: u8 = 71;
     /// The terminal's master descriptor travels with this one-byte message as SCM_RIGHTS, outside any frame.
     pub const TTY_MASTER: u8 = 72;
+    /// Room: `u64` command, `u32` wait status, `u64` user and `u64` system microseconds.
+    pub const EXITED: u8 = 73;
+    /// Room: `u64` command, `u32` errno: it could not be started.
+    pub const NOT_STARTED: u8 = 74;
+    /// Room: `u32` errno; 0: a descriptor travels with this frame as SCM_RIGHTS.
+    pub const DESCRIPTOR: u8 = 75;
 }
 
 /// Steps of the set-up plan.
@@ -65,6 +79,25 @@ pub mod step {
     pub const CHILD: u8 = 16;
     pub const UMOUNT: u8 = 17;
     pub const CHOWN: u8 = 18;
+    pub const CHMOD: u8 = 19;
+    /// Bring the loopback interface up.
+    pub const LOOPBACK: u8 = 20;
+    /// Fork the broker, which waits for `MEET` and then performs the plan in this step's blob.
+    pub const BROKER: u8 = 21;
+    /// Let the broker perform its plan, and wait until it serves.
+    pub const MEET: u8 = 22;
+    /// After the plan, serve as pid 1 of a room.
+    pub const ROOM: u8 = 23;
+    /// Copy a file: from, to, mode.
+    pub const COPY: u8 = 24;
+    /// Set an extended attribute: path, name, value.
+    pub const SETXATTR: u8 = 25;
+    /// Broker: keep an `O_PATH` descriptor of the reference.
+    pub const REFERENCE: u8 = 26;
+    /// Broker: keep a descriptor of the room's pid namespace.
+    pub const PID_NS: u8 = 27;
+    /// Broker: open the listener, tell pid 1, and serve. `u8`: give terminal callers a pty of their own. Last.
+    pub const SERVE: u8 = 28;
 }
 
 /// Kinds of workspace entries on the wire.
@@ -271,6 +304,30 @@ impl<'a> RunRequest<'a> {
             stdin: r.blob()?,
         };
         r.is_empty().then_some(request)
+    }
+}
+
+/// Payload of [`op::EXEC`].
+pub struct ExecRequest<'a> {
+    pub id: u64,
+    pub cwd: &'a [u8],
+    /// Directories to look for the program in, if its name has no slash: as in PATH.
+    pub path: &'a [u8],
+    pub argv: StrList<'a>,
+    pub env: StrList<'a>,
+}
+
+impl<'a> ExecRequest<'a> {
+    pub fn decode(payload: &'a [u8]) -> Option<Self> {
+        let r = &mut Reader::new(payload);
+        let request = Self {
+            id: r.u64()?,
+            cwd: r.cstr()?,
+            path: r.blob()?,
+            argv: StrList::read(r)?,
+            env: StrList::read(r)?,
+        };
+        (r.is_empty() && request.argv.count > 0).then_some(request)
     }
 }
 

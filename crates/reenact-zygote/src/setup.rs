@@ -2,7 +2,7 @@
 
 use crate::buf::Buf;
 use crate::clean::Workspace;
-use crate::proto::{Reader, step};
+use crate::proto::{Reader, Sink, step};
 use crate::spawn::ChildConf;
 use crate::sys::{self, AT_FDCWD, CStr, EPROTO, Res, call, nr};
 
@@ -12,6 +12,27 @@ pub struct State {
     pub workspace: Workspace,
     /// Sixth argument that lets `mount` and `umount2` through the filter. The kernel ignores it; only the zygote knows it.
     pub cookie: usize,
+    /// Serve as pid 1 of a room.
+    pub room: bool,
+    /// Our end of the pair over which pid 1 and the broker meet.
+    meeting: i32,
+    /// Broker only: the reference, and the room's pid namespace.
+    reference: i32,
+    pid_ns: i32,
+}
+
+impl State {
+    pub fn unset() -> Self {
+        Self {
+            child: ChildConf::unset(),
+            workspace: Workspace::unmounted(),
+            cookie: 0,
+            room: false,
+            meeting: -1,
+            reference: -1,
+            pid_ns: -1,
+        }
+    }
 }
 
 /// Performs the plan. On failure: (index of the step, errno).
@@ -100,10 +121,188 @@ fn one(r: &mut Reader<'_>, state: &mut State) -> Option<Res> {
             state.cookie = cookie as usize;
             done
         }
+        step::CHMOD => {
+            let (path, mode) = (c(r)?, r.u32()? as usize);
+            // SAFETY: the path is NUL-terminated.
+            unsafe { call(nr::FCHMODAT, [AT_FDCWD as isize as usize, path.ptr(), mode, 0, 0, 0]) }
+        }
+        step::LOOPBACK => loopback_up(),
+        step::BROKER => fork_broker(r.blob()?, state),
+        step::MEET => meet(state),
+        step::ROOM => {
+            state.room = true;
+            Ok(0)
+        }
+        step::COPY => {
+            let (from, to, mode) = (c(r)?, c(r)?, r.u32()? as usize);
+            copy_file(from, to, mode)
+        }
+        step::SETXATTR => {
+            let (path, name, value) = (c(r)?, c(r)?, r.blob()?);
+            // SAFETY: NUL-terminated strings, and a slice with its length.
+            unsafe {
+                call(
+                    nr::SETXATTR,
+                    [path.ptr(), name.ptr(), value.as_ptr() as usize, value.len(), 0, 0],
+                )
+            }
+        }
+        step::REFERENCE => {
+            const O_PATH: usize = 0o10000000;
+            sys::openat(AT_FDCWD, c(r)?, O_PATH, 0).map(|fd| {
+                state.reference = fd;
+                0
+            })
+        }
+        step::PID_NS => sys::openat(AT_FDCWD, c(r)?, sys::O_RDONLY, 0).map(|fd| {
+            state.pid_ns = fd;
+            0
+        }),
+        step::SERVE => {
+            let own_terminal = r.u8()? != 0;
+            serve(state, own_terminal)
+        }
         step::WORKSPACE => state.workspace.configure(r)?.map(|()| 0),
         step::CHILD => state.child.configure(r)?.map(|()| 0),
         _ => return None,
     })
+}
+
+/// The host's socket for reports, until the broker is forked: our standard output.
+const REPORTS: i32 = 1;
+
+/// `/dev/null` on the standard descriptors `which`.
+fn nothing_on(which: &[i32]) -> Res {
+    let null = sys::openat(AT_FDCWD, CStr::lit(b"/dev/null\0"), sys::O_RDWR, 0)?;
+    for fd in which {
+        // SAFETY: plain numbers.
+        unsafe { call(nr::DUP2, [null as usize, *fd as usize, 0, 0, 0, 0]) }?;
+    }
+    sys::close(null);
+    Ok(0)
+}
+
+/// Forks the broker. It is forked before the pid namespace is made, so that nobody in the room can see it; it goes on when
+/// pid 1 has built the root, and never returns from its own plan.
+fn fork_broker(plan: &[u8], state: &mut State) -> Res {
+    const AF_UNIX: usize = 1;
+    const SOCK_SEQPACKET_CLOEXEC: usize = 5 | 0o2000000;
+    let mut pair = [0i32; 2];
+    // SAFETY: the buffer holds two ints.
+    unsafe {
+        call(nr::SOCKETPAIR, [AF_UNIX, SOCK_SEQPACKET_CLOEXEC, 0, pair.as_mut_ptr() as usize, 0, 0])
+    }?;
+    // SAFETY: a plain fork, as in `fork`.
+    let pid = unsafe { call(nr::CLONE, [sys::SIGCHLD, 0, 0, 0, 0, 0]) }?;
+    if pid != 0 {
+        sys::close(pair[1]);
+        state.meeting = pair[0];
+        // The broker alone reports: the host sees the end of this socket when it is gone.
+        return nothing_on(&[REPORTS]);
+    }
+    sys::close(pair[0]);
+    state.meeting = pair[1];
+    let failure = match wait_for_root(state.meeting) {
+        Ok(()) => match perform(plan, state) {
+            // `SERVE` does not return; a plan without it is a bug of the host's.
+            Ok(()) => (u32::MAX, EPROTO),
+            Err(failure) => failure,
+        },
+        Err(errno) => (u32::MAX, errno),
+    };
+    let mut answer = Buf::new(64);
+    answer.u32(failure.0);
+    answer.u32(failure.1 as u32);
+    // Pid 1 may be gone; then there is nobody to tell.
+    let _told = sys::write(state.meeting, answer.bytes());
+    sys::exit(107)
+}
+
+/// The broker's first moments: out of the way of signals and of the host's socket, until the root is built.
+fn wait_for_root(meeting: i32) -> Result<(), i32> {
+    // SAFETY: plain numbers.
+    unsafe { call(nr::SETPGID, [0; 6]) }?;
+    // PR_SET_PDEATHSIG: it dies with the outer process, and so with the room.
+    prctl(1, sys::SIGKILL as usize)?;
+    // Stdin is the host's socket to pid 1: it must close when pid 1 dies.
+    nothing_on(&[0])?;
+    let mut go = [0u8; 8];
+    match sys::read(meeting, &mut go)? {
+        0 => sys::exit(0), // the set-up failed before the root was built
+        _ => Ok(()),
+    }
+}
+
+/// Pid 1: lets the broker take its copy of the root, and waits until it serves. A failure's errno carries the broker's
+/// step (plus one) in its upper half.
+fn meet(state: &mut State) -> Res {
+    sys::write(state.meeting, b"go")?;
+    let mut answer = [0u8; 8];
+    let n = sys::read(state.meeting, &mut answer)?;
+    sys::close(state.meeting);
+    state.meeting = -1;
+    let mut r = Reader::new(&answer[..n]);
+    match (r.u32(), r.u32()) {
+        (Some(_), Some(0)) => Ok(0),
+        (Some(step), Some(errno)) => Err((step.wrapping_add(1) << 16 | errno & 0xffff) as i32),
+        _ => Err(EPROTO),
+    }
+}
+
+/// Broker: opens the listener, tells pid 1, and serves for good.
+fn serve(state: &mut State, own_terminal: bool) -> Res {
+    let listener = crate::oracle::listen()?;
+    // The reports' socket moves up, so that the standard descriptors are nothing but /dev/null.
+    const F_DUPFD_CLOEXEC: usize = 1030;
+    // SAFETY: plain numbers.
+    let host = unsafe { call(nr::FCNTL, [REPORTS as usize, F_DUPFD_CLOEXEC, 10, 0, 0, 0]) }? as i32;
+    nothing_on(&[0, 1, 2])?;
+    let mut answer = Buf::new(64);
+    answer.u32(0);
+    answer.u32(0);
+    sys::write(state.meeting, answer.bytes())?;
+    sys::close(state.meeting);
+    crate::oracle::serve(&crate::oracle::Conf {
+        host,
+        listener,
+        reference: state.reference,
+        pid_ns: state.pid_ns,
+        child: &state.child,
+        cookie: state.cookie,
+        own_terminal,
+    })
+}
+
+/// Brings `lo` up (SIOCSIFFLAGS with IFF_UP), for programs that talk to themselves over 127.0.0.1.
+fn loopback_up() -> Res {
+    const SIOCSIFFLAGS: usize = 0x8914;
+    const AF_INET: usize = 2;
+    const SOCK_DGRAM_CLOEXEC: usize = 2 | 0o2000000;
+    // struct ifreq: name[16], then flags as a short.
+    let mut request = [0u8; 40];
+    request[..2].copy_from_slice(b"lo");
+    request[16] = 1;
+    // SAFETY: plain numbers, and a buffer of the kernel's size.
+    unsafe {
+        let fd = call(nr::SOCKET, [AF_INET, SOCK_DGRAM_CLOEXEC, 0, 0, 0, 0])?;
+        let done = call(nr::IOCTL, [fd, SIOCSIFFLAGS, request.as_ptr() as usize, 0, 0, 0]);
+        sys::close(fd as i32);
+        done
+    }
+}
+
+/// Copies a regular file; the new one gets exactly `mode`.
+fn copy_file(from: CStr<'_>, to: CStr<'_>, mode: usize) -> Res {
+    let source = sys::openat(AT_FDCWD, from, sys::O_RDONLY, 0)?;
+    let target = sys::openat(AT_FDCWD, to, sys::O_WRONLY | sys::O_CREAT | sys::O_EXCL, 0o600)?;
+    // SAFETY: plain numbers; the offset pointer is null: the file's own offset moves.
+    while unsafe { call(nr::SENDFILE, [target as usize, source as usize, 0, 1 << 24, 0, 0]) }? > 0 {
+    }
+    sys::close(source);
+    // SAFETY: plain numbers.
+    let done = unsafe { call(nr::FCHMOD, [target as usize, mode, 0, 0, 0, 0]) };
+    sys::close(target);
+    done
 }
 
 fn prctl(option: usize, value: usize) -> Res {

@@ -66,6 +66,46 @@ impl ChildConf {
     pub fn ids(&self) -> (u32, u32) {
         (self.uid, self.gid)
     }
+
+    /// In a child: sets the resource limits and the preference of the OOM killer.
+    ///
+    /// # Safety
+    /// Only raw calls: may share memory with its parent.
+    pub unsafe fn limit(&self) -> sys::Res {
+        for (resource, soft, hard) in &self.rlimits[..self.rlimit_count] {
+            let limit = [*soft, *hard];
+            // SAFETY: the buffer has the kernel's layout.
+            unsafe {
+                call(nr::PRLIMIT64, [0, *resource as usize, limit.as_ptr() as usize, 0, 0, 0])
+            }?;
+        }
+        if self.oom != oom::AS_IS {
+            let fd =
+                sys::openat(AT_FDCWD, CStr::lit(b"/proc/self/oom_score_adj\0"), sys::O_WRONLY, 0)?;
+            sys::write(fd, if self.oom == oom::PROTECT { b"0" } else { b"500" })?;
+            sys::close(fd);
+        }
+        Ok(0)
+    }
+
+    /// In a child: takes the ids of the cell's programs.
+    ///
+    /// # Safety
+    /// As [`ChildConf::limit`].
+    pub unsafe fn drop_rights(&self) -> sys::Res {
+        // SAFETY: plain numbers.
+        unsafe {
+            if self.set_groups {
+                call(nr::SETGROUPS, [0; 6])?;
+            }
+            if self.set_ids {
+                let (uid, gid) = (self.uid as usize, self.gid as usize);
+                call(nr::SETRESGID, [gid, gid, gid, 0, 0, 0])?;
+                call(nr::SETRESUID, [uid, uid, uid, 0, 0, 0])?;
+            }
+        }
+        Ok(0)
+    }
 }
 
 /// Everything the child needs, prepared by the parent.
@@ -104,7 +144,7 @@ impl ChildStack {
         Self(crate::buf::Buf::new(STACK))
     }
 
-    fn top(&mut self) -> usize {
+    pub fn top(&mut self) -> usize {
         (self.0.room(STACK).as_mut_ptr() as usize + STACK) & !15
     }
 }
@@ -162,7 +202,7 @@ extern "C" fn gone(_: usize) -> ! {
     sys::exit(0)
 }
 
-fn clone(
+pub fn clone(
     flags: usize,
     stack: usize,
     pidfd: &mut i32,
@@ -215,27 +255,12 @@ fn prepare_and_exec(child: &Child<'_>) -> sys::Res {
         call(nr::DUP2, [child.stdout as usize, 1, 0, 0, 0, 0])?;
         call(nr::DUP2, [child.stderr as usize, 2, 0, 0, 0, 0])?;
         call(nr::DUP2, [child.stdin as usize, 0, 0, 0, 0, 0])?;
-        for (resource, soft, hard) in &conf.rlimits[..conf.rlimit_count] {
-            let limit = [*soft, *hard];
-            call(nr::PRLIMIT64, [0, *resource as usize, limit.as_ptr() as usize, 0, 0, 0])?;
-        }
+        conf.limit()?;
         const RLIMIT_CPU: usize = 0;
         // The soft limit gives SIGXCPU, the hard one SIGKILL a second later.
         let cpu = [child.cpu_sec, child.cpu_sec + 1];
         call(nr::PRLIMIT64, [0, RLIMIT_CPU, cpu.as_ptr() as usize, 0, 0, 0])?;
-        if conf.oom != oom::AS_IS {
-            let fd =
-                sys::openat(AT_FDCWD, CStr::lit(b"/proc/self/oom_score_adj\0"), sys::O_WRONLY, 0)?;
-            sys::write(fd, if conf.oom == oom::PROTECT { b"0" } else { b"500" })?;
-        }
-        if conf.set_groups {
-            call(nr::SETGROUPS, [0; 6])?;
-        }
-        if conf.set_ids {
-            let (uid, gid) = (conf.uid as usize, conf.gid as usize);
-            call(nr::SETRESGID, [gid, gid, gid, 0, 0, 0])?;
-            call(nr::SETRESUID, [uid, uid, uid, 0, 0, 0])?;
-        }
+        conf.drop_rights()?;
         if child.no_aslr {
             const ADDR_NO_RANDOMIZE: usize = 0x0040000;
             call(nr::PERSONALITY, [ADDR_NO_RANDOMIZE, 0, 0, 0, 0, 0])?;

@@ -65,6 +65,14 @@ pub mod nr {
     pub const FCHOWNAT: usize = 260;
     pub const MOUNT_SETATTR: usize = 442;
     pub const CLOSE_RANGE: usize = 436;
+    pub const RECVMSG: usize = 47;
+    pub const SIGNALFD4: usize = 289;
+    pub const SETXATTR: usize = 188;
+    pub const SOCKETPAIR: usize = 53;
+    pub const LISTEN: usize = 50;
+    pub const BIND: usize = 49;
+    pub const SOCKET: usize = 41;
+    pub const SENDFILE: usize = 40;
 }
 
 pub const EINTR: i32 = 4;

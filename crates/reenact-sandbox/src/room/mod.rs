@@ -1,14 +1,29 @@
 //! Rooms: cells that live long, in which an agent works. Many commands run in one, at once or one after the other, and what
 //! they start stays until the room ends. A room may hold a *reference* that can be run but not read ([`OracleSpec`]).
 
+mod files;
+mod link;
 pub mod oracle;
+mod plan;
+mod reports;
+mod run;
 
 use crate::error::SandboxError;
-use crate::spec::{CellLimits, Isolation, Rootfs};
+use crate::spec::{CellLimits, Isolation, Mount, Rootfs, WORKSPACE};
+use crate::start::{self, Running};
+use crate::wire::Wire;
+use files::Files;
+use link::Link;
 use oracle::OracleEvent;
+use reenact_zygote::proto::op;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Everything needed to start a room.
@@ -19,6 +34,8 @@ pub struct RoomSpec {
     /// `disk_bytes` and `inodes` bound /workspace, HOME, /tmp and /dev/shm together.
     pub limits: CellLimits,
     pub isolation: Isolation,
+    /// Host files or directories mounted read-only in the room.
+    pub mounts: Vec<Mount>,
     pub hostname: String,
     /// Variables of every command, over the standard ones.
     pub env: BTreeMap<String, String>,
@@ -137,38 +154,94 @@ pub enum TreeKind {
 /// Called with every oracle event, from a thread of the room's.
 pub type OracleSink = Box<dyn FnMut(OracleEvent) + Send>;
 
-/// A running room; see [`Room::start`].
+/// A running room. Dropping it ends everything in it.
 pub struct Room {
-    _private: (),
+    link: Arc<Link>,
+    files: Files,
+    root: PathBuf,
+    env: BTreeMap<String, String>,
+    running: Mutex<Running>,
+    layers: BTreeMap<String, String>,
+    next: AtomicU64,
+    reports: Option<JoinHandle<()>>,
 }
 
 /// Ends commands of a room from another thread.
 #[derive(Clone)]
-pub struct Stopper(());
+pub struct Stopper(Arc<Link>);
 
 impl Stopper {
     /// Kills the session of every command that runs now; [`Room::exec`] then gives [`ExecEnd::Stopped`].
-    pub fn stop(&self) {}
+    pub fn stop(&self) {
+        self.0.stop_all();
+    }
 }
 
-#[expect(unused_variables, reason = "being built")]
 impl Room {
-    /// Starts a room: tens of milliseconds. Nothing but pid 1 runs in it.
+    /// Starts a room: tens of milliseconds. Nothing but pid 1 runs in it. `events` is called from a thread of the room's.
     ///
     /// # Errors
     /// [`SandboxError`] naming the layer or set-up step that failed.
     pub fn start(spec: &RoomSpec, events: OracleSink) -> Result<Self, SandboxError> {
-        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+        let cgroup = start::worker_cgroup(&spec.isolation, &spec.limits)?;
+        let mode = start::mode(&spec.isolation, cgroup.is_some());
+        let stage = start::stage()?;
+        let text = start::stage_path(&stage)?;
+        let plan = plan::make(spec, &mode, cgroup.is_some(), text)?;
+        let pair =
+            || UnixStream::pair().map_err(|e| SandboxError::host("cannot make a socket pair", e));
+        let (ours, theirs) = pair()?;
+        let (reports, stdout) = match &spec.oracle {
+            Some(_) => {
+                let (ours, theirs) = reports::pair()?;
+                (Some(ours), Stdio::from(theirs))
+            }
+            None => (None, Stdio::null()),
+        };
+        let process = start::spawn_zygote(theirs, stdout, &mode)?;
+        let socket = ours
+            .try_clone()
+            .map_err(|e| SandboxError::host("cannot duplicate the room's socket", e))?;
+        let mut layers = start::layers(&spec.rootfs.base, &mode, cgroup.as_ref());
+        if let Some(oracle) = &spec.oracle {
+            let how = if oracle.secure { "broker, AT_SECURE" } else { "broker" };
+            layers.insert("reference".to_owned(), how.to_owned());
+        }
+        let mut running = Running {
+            wire: Wire::new(ours),
+            process,
+            layers: BTreeMap::new(),
+            poll_memory: 0,
+            cgroup,
+        };
+        if let Err(e) = start::set_up(&mut running, &plan) {
+            start::end(&mut running);
+            return Err(e);
+        }
+        let link = Arc::new(Link::new(socket)?);
+        let root = link.descriptor(op::ROOT, b"")?;
+        let files = Files::new(root, mode.outer_ids());
+        let reports = reports.map(|socket| reports::listen(socket, events)).transpose()?;
+        Ok(Self {
+            root: PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), files.root_fd())),
+            link,
+            files,
+            env: plan::cell_spec(spec).base_env(),
+            running: Mutex::new(running),
+            layers,
+            next: AtomicU64::new(1),
+            reports,
+        })
     }
 
     /// Isolation layers in force, by name, as [`crate::Cell::layers`].
     pub fn layers(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
+        self.layers.clone()
     }
 
     /// The environment of a command before its own variables.
     pub fn base_env(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
+        self.env.clone()
     }
 
     /// Runs a command to its end. Several may run at once, from several threads.
@@ -176,7 +249,7 @@ impl Room {
     /// # Errors
     /// [`SandboxError`] if the room is lost; how the command ended is never an error.
     pub fn exec(&self, exec: Exec) -> Result<Executed, SandboxError> {
-        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+        self.run(exec, None)
     }
 
     /// As [`Room::exec`], with the output passed on as it comes as well.
@@ -184,20 +257,38 @@ impl Room {
     /// # Errors
     /// As [`Room::exec`].
     pub fn exec_streaming(&self, exec: Exec, sinks: Sinks<'_>) -> Result<Executed, SandboxError> {
-        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+        self.run(exec, Some(sinks))
+    }
+
+    fn run(&self, exec: Exec, sinks: Option<Sinks<'_>>) -> Result<Executed, SandboxError> {
+        let texts = exec.argv.iter().chain(exec.env.keys()).chain(exec.env.values());
+        if exec.argv.is_empty() || texts.chain(&exec.cwd).any(|t| t.contains('\0')) {
+            return Err(SandboxError::Spec {
+                path: PathBuf::from(exec.argv.first().map_or("", String::as_str)),
+                what: "a command needs a program, and no NUL bytes".to_owned(),
+            });
+        }
+        let mut env = self.env.clone();
+        env.extend(exec.env.clone());
+        let argv = exec.argv.clone();
+        let cwd = exec.cwd.clone().unwrap_or_else(|| WORKSPACE.to_owned());
+        let path = env.get("PATH").cloned().unwrap_or_default();
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let request = link::Request { id, cwd: &cwd, path: &path, argv: &argv, env: &env };
+        run::run(&self.link, &request, exec, sinks)
     }
 
     /// A handle to end commands from another thread.
     pub fn stopper(&self) -> Stopper {
-        Stopper(())
+        Stopper(Arc::clone(&self.link))
     }
 
-    /// Creates a file (parents too), owned by the room's user, with the user's rights. An existing file is replaced.
+    /// Creates a file (parents too), owned by the room's user. An existing file is replaced.
     ///
     /// # Errors
     /// [`SandboxError`] if it cannot be written.
     pub fn put_file(&self, path: &str, mode: u32, bytes: &[u8]) -> Result<(), SandboxError> {
-        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+        self.files.put_file(path.as_bytes(), mode, bytes)
     }
 
     /// Copies a host directory's content (files, directories, symlinks) into a directory of the room.
@@ -205,7 +296,7 @@ impl Room {
     /// # Errors
     /// As [`Room::put_file`]; [`SandboxError::Spec`] for special files.
     pub fn put_tree(&self, from: &Path, to: &str) -> Result<(), SandboxError> {
-        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+        self.files.put_tree(from, to)
     }
 
     /// Everything under a directory of the room, sorted by path, without following links. The room's commands may be at work.
@@ -213,7 +304,7 @@ impl Room {
     /// # Errors
     /// [`SandboxError`] if the directory cannot be read, or holds more than `max_entries`.
     pub fn list_tree(&self, dir: &str, max_entries: usize) -> Result<Vec<TreeEntry>, SandboxError> {
-        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+        self.files.list(dir, max_entries)
     }
 
     /// Opens a regular file of the room for reading, without following links; `path` is relative to `dir`. `None` if it is no
@@ -222,7 +313,10 @@ impl Room {
     /// # Errors
     /// [`SandboxError`] if the room is lost.
     pub fn open_file(&self, dir: &str, path: &[u8]) -> Result<Option<std::fs::File>, SandboxError> {
-        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+        if !self.is_alive() {
+            return Err(SandboxError::Lost("pid 1 of the room is gone".to_owned()));
+        }
+        Ok(self.files.open_file(dir, path))
     }
 
     /// A socket that listens on 127.0.0.1:`port` *inside* the room (0: any port).
@@ -230,17 +324,29 @@ impl Room {
     /// # Errors
     /// [`SandboxError`] if the port is taken or the room is lost.
     pub fn listen(&self, port: u16) -> Result<std::net::TcpListener, SandboxError> {
-        Err(SandboxError::Lost("rooms are not built yet".to_owned()))
+        self.link.descriptor(op::LISTEN, &u32::from(port).to_le_bytes()).map(Into::into)
     }
 
     /// A path on the host that leads to the room's root directory as its user sees it, while the room lives. Absolute symlinks
     /// under it lead to the host: never follow them.
     pub fn root(&self) -> &Path {
-        Path::new("/nonexistent")
+        &self.root
     }
 
     /// Whether pid 1 still lives.
     pub fn is_alive(&self) -> bool {
-        false
+        self.link.is_alive()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.link.close();
+        let running = self.running.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        start::end(running);
+        if let Some(thread) = self.reports.take() {
+            // It ends with the broker. A panic in the caller's sink has been printed already.
+            let _ended = thread.join();
+        }
     }
 }
