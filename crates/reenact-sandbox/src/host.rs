@@ -49,6 +49,23 @@ impl HostOutput {
     }
 }
 
+/// A command started by [`HostCommand::spawn_background`].
+pub struct Background {
+    child: std::process::Child,
+}
+
+impl Background {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
 impl HostCommand {
     /// `program` with `args`, five minutes, inherited environment.
     pub fn new<S: Into<String>>(program: &str, args: impl IntoIterator<Item = S>) -> Self {
@@ -74,6 +91,7 @@ impl HostCommand {
     pub fn run(&self) -> Result<HostOutput, SandboxError> {
         let mut child = self
             .command()
+            .process_group(0)
             .spawn()
             .map_err(|e| self.tool_error(format!("cannot be started: {e}")))?;
         let group = -i32::try_from(child.id()).map_err(|e| self.tool_error(e))?;
@@ -112,6 +130,28 @@ impl HostCommand {
         Ok(HostOutput { code: status.and_then(|s| s.code()), timed_out, stdout, stderr })
     }
 
+    /// Starts it in a session of its own, so that it outlives us and our terminal, with its output appended to `log`. For
+    /// our own program; `stdin` and `timeout` are not used.
+    ///
+    /// # Errors
+    /// [`SandboxError::Tool`] if it cannot be started.
+    pub fn spawn_background(&self, log: &std::fs::File) -> Result<Background, SandboxError> {
+        let output = || log.try_clone().map(Stdio::from).map_err(|e| self.tool_error(e));
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(output()?).stderr(output()?);
+        // SAFETY: setsid is async-signal-safe, and the child, in our group, is not the leader of one.
+        unsafe {
+            command.pre_exec(|| match libc::setsid() {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            });
+        }
+        let child = command
+            .spawn()
+            .map_err(|e| self.tool_error(format!("cannot be started: {e}")))?;
+        Ok(Background { child })
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the one place where host tools are spawned")]
     fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.program);
@@ -119,8 +159,7 @@ impl HostCommand {
             .args(&self.args)
             .envs(&self.env)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+            .stderr(Stdio::piped());
         command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         for name in &self.env_remove {
             command.env_remove(name);

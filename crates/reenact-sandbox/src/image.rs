@@ -1,4 +1,4 @@
-//! The zygote's executable image, kept in a sealed memory file.
+//! The embedded executables: the oracle's stub, and the zygote, which is kept in a sealed memory file.
 
 use crate::error::SandboxError;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// The oracle's stub: what agents find where the reference is.
-pub static STUB: &[u8] = b"#!/bin/false\n";
+pub static STUB: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stub"));
 
 static ZYGOTE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote"));
 

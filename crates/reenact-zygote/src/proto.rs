@@ -169,7 +169,7 @@ pub trait Sink {
 }
 
 /// Reads a payload. Every method gives `None` at the end of the bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
 }
@@ -181,6 +181,11 @@ impl<'a> Reader<'a> {
 
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// What has not been read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes
     }
 
     pub fn take(&mut self, n: usize) -> Option<&'a [u8]> {

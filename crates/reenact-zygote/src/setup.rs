@@ -220,8 +220,9 @@ fn fork_broker(plan: &[u8], state: &mut State) -> Res {
 
 /// The broker's first moments: out of the way of signals and of the host's socket, until the root is built.
 fn wait_for_root(meeting: i32) -> Result<(), i32> {
+    // A session without a terminal: the reference, which is in it too, must not find the harness's own behind /dev/tty.
     // SAFETY: plain numbers.
-    unsafe { call(nr::SETPGID, [0; 6]) }?;
+    unsafe { call(nr::SETSID, [0; 6]) }?;
     // PR_SET_PDEATHSIG: it dies with the outer process, and so with the room.
     prctl(1, sys::SIGKILL as usize)?;
     // Stdin is the host's socket to pid 1: it must close when pid 1 dies.

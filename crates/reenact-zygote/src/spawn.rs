@@ -67,6 +67,16 @@ impl ChildConf {
         (self.uid, self.gid)
     }
 
+    /// Whether children change their ids; see [`ChildConf`].
+    pub fn may_set_ids(&self) -> bool {
+        self.set_ids
+    }
+
+    /// Whether children drop supplementary groups.
+    pub fn may_set_groups(&self) -> bool {
+        self.set_groups
+    }
+
     /// In a child: sets the resource limits and the preference of the OOM killer.
     ///
     /// # Safety

@@ -176,6 +176,14 @@ impl Link {
         }
     }
 
+    /// Tells one command's thread to kill it; nothing if it does not run.
+    pub fn stop(&self, id: u64) {
+        if let Some((bell, queue)) = locked(&self.shared).commands.get_mut(&id) {
+            queue.push_back(Over::Stop);
+            ring(bell);
+        }
+    }
+
     /// Asks for a descriptor: [`op::LISTEN`] or [`op::ROOT`].
     pub fn descriptor(&self, operation: u8, argument: &[u8]) -> Result<OwnedFd, SandboxError> {
         let bytes = frame(operation, |put| put(argument));

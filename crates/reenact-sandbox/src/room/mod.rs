@@ -177,6 +177,20 @@ impl Stopper {
     }
 }
 
+/// Ends one command of a room from another thread; see [`Room::exec_with_handle`].
+#[derive(Clone)]
+pub struct CommandHandle {
+    link: Arc<Link>,
+    id: u64,
+}
+
+impl CommandHandle {
+    /// Kills the command's session; its call then gives [`ExecEnd::Stopped`]. Nothing if the command does not run (yet).
+    pub fn stop(&self) {
+        self.link.stop(self.id);
+    }
+}
+
 impl Room {
     /// Starts a room: tens of milliseconds. Nothing but pid 1 runs in it. `events` is called from a thread of the room's.
     ///
@@ -249,7 +263,7 @@ impl Room {
     /// # Errors
     /// [`SandboxError`] if the room is lost; how the command ended is never an error.
     pub fn exec(&self, exec: Exec) -> Result<Executed, SandboxError> {
-        self.run(exec, None)
+        self.run(exec, None, self.next_id())
     }
 
     /// As [`Room::exec`], with the output passed on as it comes as well.
@@ -257,10 +271,34 @@ impl Room {
     /// # Errors
     /// As [`Room::exec`].
     pub fn exec_streaming(&self, exec: Exec, sinks: Sinks<'_>) -> Result<Executed, SandboxError> {
-        self.run(exec, Some(sinks))
+        self.run(exec, Some(sinks), self.next_id())
     }
 
-    fn run(&self, exec: Exec, sinks: Option<Sinks<'_>>) -> Result<Executed, SandboxError> {
+    /// As [`Room::exec_streaming`]; `handle` is given what ends this command alone, before the command is started.
+    ///
+    /// # Errors
+    /// As [`Room::exec`].
+    pub fn exec_with_handle(
+        &self,
+        exec: Exec,
+        sinks: Sinks<'_>,
+        handle: impl FnOnce(CommandHandle),
+    ) -> Result<Executed, SandboxError> {
+        let id = self.next_id();
+        handle(CommandHandle { link: Arc::clone(&self.link), id });
+        self.run(exec, Some(sinks), id)
+    }
+
+    fn next_id(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn run(
+        &self,
+        exec: Exec,
+        sinks: Option<Sinks<'_>>,
+        id: u64,
+    ) -> Result<Executed, SandboxError> {
         let texts = exec.argv.iter().chain(exec.env.keys()).chain(exec.env.values());
         if exec.argv.is_empty() || texts.chain(&exec.cwd).any(|t| t.contains('\0')) {
             return Err(SandboxError::Spec {
@@ -273,7 +311,6 @@ impl Room {
         let argv = exec.argv.clone();
         let cwd = exec.cwd.clone().unwrap_or_else(|| WORKSPACE.to_owned());
         let path = env.get("PATH").cloned().unwrap_or_default();
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
         let request = link::Request { id, cwd: &cwd, path: &path, argv: &argv, env: &env };
         run::run(&self.link, &request, exec, sinks)
     }

@@ -2,6 +2,7 @@
 
 use reenact_model::Ended;
 use reenact_model::probe::StreamKind;
+use reenact_zygote::oracle::report::{How, Kind, Report, Stream};
 
 /// A fact about the reference's use.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,8 @@ pub struct ProbeBegan {
 pub struct ProbeEnded {
     pub seq: u64,
     pub ended: Ended,
+    /// Standard input, where more is known of it now than when it began (a regular file).
+    pub stdin: Option<StreamSeen>,
     pub stdout: StreamSeen,
     pub stderr: StreamSeen,
     /// Both are one pipe; it is described by `stdout`.
@@ -59,6 +62,68 @@ pub struct StreamSeen {
 }
 
 /// Reads one report of the broker's; `None` if it is malformed.
-pub fn decode(_report: &[u8]) -> Option<OracleEvent> {
-    None
+pub fn decode(report: &[u8]) -> Option<OracleEvent> {
+    Some(match Report::decode(report)? {
+        Report::Began(began) => OracleEvent::Began(Box::new(ProbeBegan {
+            seq: began.seq,
+            argv: began.argv.map(<[u8]>::to_vec).collect(),
+            argv_cut: began.argv_cut,
+            env: began.env.map(<[u8]>::to_vec).collect(),
+            env_cut: began.env_cut,
+            cwd: began.cwd.to_vec(),
+            parent: began.parent.map(<[u8]>::to_vec).collect(),
+            stdin: seen(&began.stdin),
+            stdout: kind(began.stdout),
+            stderr: kind(began.stderr),
+        })),
+        Report::Ended(ended) => OracleEvent::Ended(Box::new(ProbeEnded {
+            seq: ended.seq,
+            ended: how(ended.how),
+            stdin: ended.stdin.as_ref().map(seen),
+            stdout: seen(&ended.stdout),
+            stderr: seen(&ended.stderr),
+            merged: ended.merged,
+            files: ended.files.map(|(path, new)| (path.to_vec(), new)).collect(),
+            wall_us: ended.wall_us,
+            user_us: ended.user_us,
+            sys_us: ended.sys_us,
+        })),
+        Report::Refused { why } => {
+            OracleEvent::Refused { why: String::from_utf8_lossy(why).into_owned() }
+        }
+    })
+}
+
+fn how(how: How) -> Ended {
+    match how {
+        How::Exited(code) => Ended::Exit { code },
+        How::Killed(signal) => Ended::Signal { signal },
+        How::NotStarted(errno) => Ended::ExecFailed {
+            errno,
+            what: std::io::Error::from_raw_os_error(errno).to_string(),
+        },
+    }
+}
+
+fn seen(stream: &Stream<'_>) -> StreamSeen {
+    StreamSeen {
+        kind: kind(stream.kind),
+        bytes: stream.bytes,
+        sha256: stream.sha256,
+        head: stream.head.to_vec(),
+        complete: stream.complete,
+    }
+}
+
+fn kind(kind: Kind) -> StreamKind {
+    match kind {
+        Kind::Closed => StreamKind::Closed,
+        Kind::Null => StreamKind::Null,
+        Kind::File => StreamKind::File,
+        Kind::Pipe => StreamKind::Pipe,
+        Kind::Socket => StreamKind::Socket,
+        Kind::Terminal => StreamKind::Terminal,
+        Kind::Device => StreamKind::Device,
+        Kind::Other => StreamKind::Other,
+    }
 }

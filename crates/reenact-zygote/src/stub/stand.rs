@@ -1,0 +1,104 @@
+//! Standing for the reference: what happens to the stub happens to it, and the other way round.
+
+use crate::complain;
+use crate::gather::Call;
+use crate::kernel::{self as k, Rights, nr};
+use crate::sys::{self, EINTR, POLLIN, PollFd};
+use crate::terminal::Proxy;
+use crate::wire::Packet;
+
+const SIGSTOP: i32 = 19;
+const SIGCONT: i32 = 18;
+const SIGWINCH: i32 = 28;
+/// `si_code` of signals that the kernel itself sends: the terminal's, above all.
+const SI_KERNEL: i32 = 0x80;
+/// Exit status if the session is gone without a word.
+const LOST: i32 = 125;
+
+/// Until the reference has ended.
+pub fn stand(call: Call) -> ! {
+    let Ok(signals) = k::signal_fd(u64::MAX) else { sys::exit(LOST) };
+    let mut proxy = Proxy::none(call.terminal);
+    loop {
+        let [output, input] = proxy.wants();
+        let mut fds = [
+            PollFd { fd: call.connection, events: POLLIN, revents: 0 },
+            PollFd { fd: signals, events: POLLIN, revents: 0 },
+            output,
+            input,
+        ];
+        if let Err(errno) = sys::poll(&mut fds, -1)
+            && errno != EINTR
+        {
+            proxy.restore();
+            sys::exit(LOST);
+        }
+        proxy.ready(fds[2], fds[3]);
+        if fds[1].revents != 0 {
+            pass_signal(signals, call.connection, &mut proxy);
+        }
+        if fds[0].revents != 0 {
+            hear(call.connection, &mut proxy);
+        }
+    }
+}
+
+/// `struct signalfd_siginfo`: signal, errno, code, and more; 128 bytes.
+fn pass_signal(signals: i32, connection: i32, proxy: &mut Proxy) {
+    let mut info = [0u8; 128];
+    if sys::read(signals, &mut info) != Ok(128) {
+        return;
+    }
+    let word = |at: usize| i32::from_le_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+    let (signal, code) = (word(0), word(8));
+    if proxy.is_active() {
+        match signal {
+            SIGWINCH => return proxy.resize(),
+            SIGCONT => proxy.resume(),
+            _ => {}
+        }
+    }
+    let packet = Packet::Signal { signal, group: code == SI_KERNEL };
+    // If the session is gone, its socket says so next.
+    let _passed = k::send(connection, &[&packet.encode()], &Rights::none(), 0);
+}
+
+fn hear(connection: i32, proxy: &mut Proxy) {
+    let mut bytes = [0u8; Packet::LEN + 1];
+    let mut rights = Rights::none();
+    let packet = match k::receive(connection, &mut bytes, &mut rights, 0) {
+        Ok(got) => Packet::decode(&bytes[..got.len]),
+        Err(EINTR) => return,
+        Err(_) => None,
+    };
+    let fd = rights.fds().first().copied().unwrap_or(-1);
+    match packet {
+        Some(Packet::Terminal) => return proxy.begin(fd),
+        Some(Packet::Stopped { .. }) => {
+            proxy.pass_what_is_there();
+            proxy.restore();
+            // Going on, if it comes to that, is a signal like any other.
+            let _stopped = sys::kill(k::number(nr::GETPID) as i32, SIGSTOP);
+            return;
+        }
+        _ => {}
+    }
+    proxy.finish();
+    match packet {
+        Some(Packet::Exited { code }) => sys::exit(code),
+        Some(Packet::Killed { signal }) => die(signal),
+        Some(Packet::Failed { errno }) => complain::end(errno, fd),
+        _ => sys::exit(LOST),
+    }
+}
+
+/// Dies of a signal, as the reference did, but without leaving a core.
+fn die(signal: i32) -> ! {
+    const RLIMIT_CORE: u32 = 4;
+    // Lowering a limit is never refused; and should the signal not kill, the exit status says what happened.
+    let _none = k::set_limit(RLIMIT_CORE, 0, 0);
+    k::handle(signal as usize, k::SIG_DFL);
+    let _sent = sys::kill(k::number(nr::GETPID) as i32, signal);
+    k::set_mask(0);
+    sys::exit(128 + signal)
+}
