@@ -147,7 +147,7 @@ pub enum Kind {
 }
 
 /// The filter as an array of `struct sock_filter`. `cookie` is the sixth argument (ignored by the kernel) with which the
-/// zygote, and nobody else, may call `mount` and `umount2` (the broker: `setns` and `unshare` too).
+/// zygote, and nobody else, may call `mount` and `umount2` (the broker: `setns`, `unshare` and `ptrace` too).
 pub fn program(kind: Kind, cookie: u64) -> Vec<u8> {
     let eperm = RET_ERRNO | libc::EPERM as u32;
     let mut p = Program(Vec::new());
@@ -159,7 +159,13 @@ pub fn program(kind: Kind, cookie: u64) -> Vec<u8> {
     p.ret(RET_ERRNO | libc::ENOSYS as u32);
     let guarded: &[i64] = match kind {
         Kind::Case | Kind::Agent => &[libc::SYS_mount, libc::SYS_umount2],
-        Kind::Oracle => &[libc::SYS_mount, libc::SYS_umount2, libc::SYS_setns, libc::SYS_unshare],
+        Kind::Oracle => &[
+            libc::SYS_mount,
+            libc::SYS_umount2,
+            libc::SYS_setns,
+            libc::SYS_unshare,
+            libc::SYS_ptrace,
+        ],
     };
     for n in REFUSED {
         let allowed = kind == Kind::Agent && *n == libc::SYS_ptrace;
@@ -251,14 +257,14 @@ mod tests {
         let eperm = RET_ERRNO | libc::EPERM as u32;
         let of = |kind, nr, args| evaluate(&program(kind, cookie), nr, AUDIT_ARCH_X86_64, args);
         let with = [0, 0, 0, 0, 0, cookie];
-        for nr in [libc::SYS_setns, libc::SYS_unshare] {
+        for nr in [libc::SYS_setns, libc::SYS_unshare, libc::SYS_ptrace] {
             assert_eq!(of(Kind::Oracle, nr, with), RET_ALLOW);
             assert_eq!(of(Kind::Oracle, nr, [0; 6]), eperm);
-            assert_eq!(of(Kind::Agent, nr, with), eperm);
+            let agent = if nr == libc::SYS_ptrace { RET_ALLOW } else { eperm };
+            assert_eq!(of(Kind::Agent, nr, with), agent);
             assert_eq!(of(Kind::Case, nr, with), eperm);
         }
         assert_eq!(of(Kind::Agent, libc::SYS_ptrace, [0; 6]), RET_ALLOW);
-        assert_eq!(of(Kind::Oracle, libc::SYS_ptrace, [0; 6]), eperm);
         for kind in [Kind::Case, Kind::Agent, Kind::Oracle] {
             for nr in [libc::SYS_process_vm_readv, libc::SYS_kcmp, libc::SYS_pidfd_getfd] {
                 assert_eq!(of(kind, nr, [0; 6]), eperm);

@@ -210,6 +210,10 @@ impl Plan {
         self.step("open the pid namespace", step::PID_NS).cstr(path.as_bytes());
     }
 
+    pub fn hide(&mut self, paths: &[u8]) {
+        self.step("note the private libraries", step::HIDE).blob(paths);
+    }
+
     pub fn serve(&mut self, own_terminal: bool) {
         self.step("listen for callers", step::SERVE).u8(u8::from(own_terminal));
     }

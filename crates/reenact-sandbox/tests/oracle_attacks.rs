@@ -17,10 +17,14 @@ use std::time::Duration;
 /// In the reference's bytes, and printed by nothing.
 const SECRET: &str = "SEALED-7f3a9c51e0d24b86-never-to-be-read-by-the-agent-SEALED";
 
+/// Where the dynamic reference's private library is.
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
 struct Fixtures {
     _dir: tempfile::TempDir,
     fixed: PathBuf,
     dynamic: PathBuf,
+    layer: PathBuf,
     attack: PathBuf,
     steal: PathBuf,
 }
@@ -33,16 +37,22 @@ static FIXTURES: LazyLock<Fixtures> = LazyLock::new(|| {
         let path = dir.path().join(out);
         let secret = format!("-DSECRET=\"{SECRET}\"");
         let mut args = vec!["-O1", "-w", &secret];
-        args.extend(flags);
         let (source, target) = (source(name), path.display().to_string());
         args.extend(["-o", &target, source.to_str().unwrap()]);
+        args.extend(flags);
         let done = HostCommand::new("cc", args.iter().map(|a| (*a).to_owned())).run().unwrap();
         assert!(done.ok(), "cc {args:?}: {}", done.last_line());
         path
     };
+    let layer = dir.path().join("layer");
+    std::fs::create_dir_all(layer.join(LIBRARIES)).unwrap();
+    let private = format!("layer/{LIBRARIES}/libprivate-of-reference.so.1");
+    cc("private.c", &private, &["-shared", "-fPIC", "-Wl,-soname,libprivate-of-reference.so.1"]);
+    let private = dir.path().join(private).display().to_string();
     Fixtures {
+        layer,
         fixed: cc("refprog.c", "static-reference", &["-static"]),
-        dynamic: cc("refprog.c", "dynamic-reference", &["-DDYNAMIC"]),
+        dynamic: cc("refprog.c", "dynamic-reference", &["-DDYNAMIC", &private]),
         attack: cc("attack.c", "attack", &["-static"]),
         steal: cc("steal.c", "steal.so", &["-shared", "-fPIC"]),
         _dir: dir,
@@ -76,7 +86,7 @@ fn bench(mode: &'static str, secure: bool, force_userns: bool) -> Bench {
         env: BTreeMap::new(),
         oracle: Some(OracleSpec {
             reference: if secure { f.dynamic.clone() } else { f.fixed.clone() },
-            layers: Vec::new(),
+            layers: if secure { vec![f.layer.clone()] } else { Vec::new() },
             secure,
             own_terminal: false,
         }),
@@ -505,6 +515,29 @@ fn a53_nothing_can_be_typed_into_a_terminal() {
             done.err
         );
         assert!(!done.out.contains("typed"), "{}", b.mode);
+    });
+}
+
+#[test]
+fn a54_private_libraries_are_covered_once_they_are_loaded() {
+    every_mode(|b| {
+        assert_eq!(b.run("./executable answer").out, "42\n", "{}", b.mode);
+        let library = format!("/{LIBRARIES}/libprivate-of-reference.so.1");
+        b.run(&format!("cat {library}"));
+        let done = b.run(&format!(
+            "./executable cat {library}; ./executable fork cat {library}; ./executable fork sh -c 'cat < {library}'; \
+             ./executable cat < {library}; ./executable fork find /usr/lib -name '*private-of*' -size +0; \
+             LD_PRELOAD={library} ./executable x; ./executable fork ls -l {library}"
+        ));
+        assert!(!done.out.contains("private-of-reference.so.1\n/"), "{}: {}", b.mode, done.out);
+        // Many at once: each has its own cover.
+        let many = b.run(&format!(
+            "for i in $(seq 40); do ./executable cat {library} 2>/dev/null & ./executable answer & done; wait"
+        ));
+        assert_eq!(many.out.matches("42\n").count(), 40, "{}", b.mode);
+        // Through a terminal, with signals blocked and ignored, and ended before it begins.
+        b.run(&format!("script -qec './executable cat {library}; ./executable answer' /dev/null"));
+        b.run(&format!("trap '' TRAP INT; ./executable answer; ./executable cat {library}; timeout -s KILL 0.001 ./executable answer"));
     });
 }
 

@@ -19,6 +19,7 @@ pub struct State {
     /// Broker only: the reference, and the room's pid namespace.
     reference: i32,
     pid_ns: i32,
+    hidden: Buf,
 }
 
 impl State {
@@ -31,6 +32,7 @@ impl State {
             meeting: -1,
             reference: -1,
             pid_ns: -1,
+            hidden: Buf::new(1),
         }
     }
 }
@@ -158,6 +160,10 @@ fn one(r: &mut Reader<'_>, state: &mut State) -> Option<Res> {
             state.pid_ns = fd;
             0
         }),
+        step::HIDE => {
+            state.hidden.push(r.blob()?);
+            Ok(0)
+        }
         step::SERVE => {
             let own_terminal = r.u8()? != 0;
             serve(state, own_terminal)
@@ -271,6 +277,7 @@ fn serve(state: &mut State, own_terminal: bool) -> Res {
         child: &state.child,
         cookie: state.cookie,
         own_terminal,
+        hidden: state.hidden.bytes(),
     })
 }
 

@@ -2,6 +2,7 @@
 //! they start stays until the room ends. A room may hold a *reference* that can be run but not read ([`OracleSpec`]).
 
 mod files;
+mod libraries;
 mod link;
 pub mod oracle;
 mod plan;

@@ -1,6 +1,6 @@
 //! The set-up plan of a room: as a cell's, with a workspace that stays, and with the oracle's broker.
 
-use super::{OracleSpec, RoomSpec};
+use super::{OracleSpec, RoomSpec, libraries};
 use crate::error::SandboxError;
 use crate::plan::{ATTR_NODEV, ATTR_NOSUID, ATTR_RDONLY, Plan};
 use crate::spec::{CellSpec, HOME, PROGRAM, WORKSPACE, default_step_limits};
@@ -10,6 +10,10 @@ use std::path::Path;
 
 /// Capabilities that the broker keeps: CHOWN, DAC_OVERRIDE, KILL, SETGID, SETUID, SYS_ADMIN (bits of capability(7)).
 const BROKER_KEPT: u64 = 1 | 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 21;
+/// SYS_PTRACE: only for references with private libraries, which are covered once they are loaded.
+const TRACE: u64 = 1 << 19;
+/// What covers them: empty, mode 0. The zygote's `oracle/veil.rs` names it too.
+const COVER: &str = "run/.none";
 /// Where the stub lies in the room, beside where it is mounted.
 const STUB: &str = "run/.o/executable";
 /// `security.capability` of version 2 with the effective bit and no capability at all: executing the file gains nothing, but
@@ -133,6 +137,7 @@ fn broker(
         libc::MS_NODEV,
         &options,
     );
+    plan.mkfile(&format!("{stage}/{COVER}"), 0);
     let copy = format!("{place}/executable");
     plan.copy(&reference, &copy, 0o111);
     if oracle.secure {
@@ -152,7 +157,10 @@ fn broker(
     // The broker's own /proc/self is not there: it is in another pid namespace.
     child.oom = reenact_zygote::proto::oom::AS_IS;
     plan.child(&child);
-    plan.drop_bounding(BROKER_KEPT);
+    // Without root the reference is not run in secure-execution mode, and so has no seal anyway.
+    let hidden = if oracle.secure { libraries::in_layers(&oracle.layers)? } else { Vec::new() };
+    plan.drop_bounding(if hidden.is_empty() { BROKER_KEPT } else { BROKER_KEPT | TRACE });
+    plan.hide(&hidden);
     plan.no_new_privs();
     plan.not_dumpable();
     let cookie = random_u64()?;

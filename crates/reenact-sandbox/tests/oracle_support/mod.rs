@@ -132,3 +132,8 @@ impl Bench {
         }
     }
 }
+
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).into()
+}

@@ -116,8 +116,7 @@ fn protect() -> Result<(), i32> {
     // SAFETY: plain numbers.
     unsafe {
         // A harness started from a terminal would lend it to the reference.
-        if call(sys::nr::SETSID, [0; 6]).is_err()
-            && k::number(nr::GETSID) != k::number(nr::GETPID)
+        if call(sys::nr::SETSID, [0; 6]).is_err() && k::number(nr::GETSID) != k::number(nr::GETPID)
         {
             return Err(k::EPERM);
         }
@@ -144,8 +143,7 @@ impl Broker<'_> {
         self.refill();
         let mut events = [Event { events: 0, fd: 0 }; 64];
         loop {
-            let timeout =
-                if self.children > self.spare { REAP_MS } else { usize::MAX };
+            let timeout = if self.children > self.spare { REAP_MS } else { usize::MAX };
             let n = match self.wait(&mut events, timeout) {
                 Ok(n) => n,
                 Err(sys::EINTR) => 0,
@@ -193,10 +191,7 @@ impl Broker<'_> {
         for _ in 0..64 {
             // SAFETY: no address is asked for.
             let accepted = unsafe {
-                call(
-                    nr::ACCEPT4,
-                    [self.kept.conf.listener as usize, 0, 0, k::SOCK_CLOEXEC, 0, 0],
-                )
+                call(nr::ACCEPT4, [self.kept.conf.listener as usize, 0, 0, k::SOCK_CLOEXEC, 0, 0])
             };
             let Ok(fd) = accepted else { return };
             let fd = fd as i32;

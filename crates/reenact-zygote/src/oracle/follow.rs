@@ -148,13 +148,12 @@ impl Follow<'_> {
 
     fn reap(&mut self) -> Option<Outcome> {
         loop {
-            let (status, usage) =
-                match sys::wait4(self.pid, sys::WNOHANG | WUNTRACED | sys::WALL) {
-                    Ok(Some((_, status, usage))) => (status, usage),
-                    Ok(None) => return None,
-                    // Cannot be: it is our child. Killed is the nearest to not knowing.
-                    Err(_) => (SIGKILL, Rusage::default()),
-                };
+            let (status, usage) = match sys::wait4(self.pid, sys::WNOHANG | WUNTRACED | sys::WALL) {
+                Ok(Some((_, status, usage))) => (status, usage),
+                Ok(None) => return None,
+                // Cannot be: it is our child. Killed is the nearest to not knowing.
+                Err(_) => (SIGKILL, Rusage::default()),
+            };
             if status & 0xff == 0x7f {
                 self.say(Packet::Stopped { signal: (status >> 8) & 0xff });
                 continue;

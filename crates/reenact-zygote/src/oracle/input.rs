@@ -130,14 +130,7 @@ fn peek(fd: i32, into: &mut [u8]) -> Res {
     unsafe {
         call(
             RECVFROM,
-            [
-                fd as usize,
-                into.as_mut_ptr() as usize,
-                into.len(),
-                MSG_PEEK | k::MSG_DONTWAIT,
-                0,
-                0,
-            ],
+            [fd as usize, into.as_mut_ptr() as usize, into.len(), MSG_PEEK | k::MSG_DONTWAIT, 0, 0],
         )
     }
 }
@@ -185,9 +178,8 @@ pub fn is_ordinary(fd: i32) -> bool {
     const CGROUP2: i64 = 0x6367_7270;
     const DEBUGFS: i64 = 0x6462_6720;
     const TRACEFS: i64 = 0x7472_6163;
-    sys::fstatfs(fd).is_ok_and(|fs| {
-        !matches!(fs.kind, PROC | SYSFS | CGROUP | CGROUP2 | DEBUGFS | TRACEFS)
-    })
+    sys::fstatfs(fd)
+        .is_ok_and(|fs| !matches!(fs.kind, PROC | SYSFS | CGROUP | CGROUP2 | DEBUGFS | TRACEFS))
 }
 
 /// The caller's own file behind its descriptor `number`, opened for reading with its rights and no others. `st` is what the

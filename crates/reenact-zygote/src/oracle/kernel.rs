@@ -264,10 +264,7 @@ pub fn offset(fd: i32) -> Option<u64> {
 pub fn pread(fd: i32, into: &mut [u8], at: u64) -> Res {
     // SAFETY: the slice is valid for writes of its length.
     unsafe {
-        call(
-            nr::PREAD64,
-            [fd as usize, into.as_mut_ptr() as usize, into.len(), at as usize, 0, 0],
-        )
+        call(nr::PREAD64, [fd as usize, into.as_mut_ptr() as usize, into.len(), at as usize, 0, 0])
     }
 }
 
@@ -354,10 +351,7 @@ pub fn signal_fd(mask: u64) -> Result<i32, i32> {
     const SFD_CLOEXEC_NONBLOCK: usize = 0o2000000 | 0o4000;
     // SAFETY: a mask of the kernel's size.
     unsafe {
-        call(
-            nr::SIGNALFD4,
-            [usize::MAX, &raw const mask as usize, 8, SFD_CLOEXEC_NONBLOCK, 0, 0],
-        )
+        call(nr::SIGNALFD4, [usize::MAX, &raw const mask as usize, 8, SFD_CLOEXEC_NONBLOCK, 0, 0])
     }
     .map(|fd| fd as i32)
 }
@@ -371,9 +365,8 @@ pub const SIG_IGN: usize = 1;
 pub fn handle(signal: usize, how: usize) {
     let action: Action = [how, 0, 0, 0];
     // SAFETY: the structure has the kernel's layout.
-    let _set = unsafe {
-        call(sys::nr::RT_SIGACTION, [signal, action.as_ptr() as usize, 0, 8, 0, 0])
-    };
+    let _set =
+        unsafe { call(sys::nr::RT_SIGACTION, [signal, action.as_ptr() as usize, 0, 8, 0, 0]) };
 }
 
 /// (soft, hard) of a resource of this process.

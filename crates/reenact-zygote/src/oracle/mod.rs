@@ -21,9 +21,10 @@ pub mod sha256;
 mod start;
 mod stdio;
 mod streams;
+mod veil;
 
 use crate::spawn::ChildConf;
-use crate::sys::call;
+use crate::sys::{self, call, nr};
 use kernel as k;
 
 /// What the broker works with. All descriptors are open and close-on-exec.
@@ -38,18 +39,26 @@ pub struct Conf<'a> {
     pub pid_ns: i32,
     /// Ids and limits of the reference's processes.
     pub child: &'a ChildConf,
-    /// Sixth argument that lets `mount`, `umount2`, `setns` and `unshare` through the filter.
+    /// Sixth argument that lets `mount`, `umount2`, `setns`, `unshare` and `ptrace` through the filter.
     pub cookie: usize,
     /// Terminal callers get a pty of their own (job control).
     pub own_terminal: bool,
+    /// The reference's private libraries, to be covered once they are loaded: NUL-terminated paths one after the other.
+    pub hidden: &'a [u8],
 }
 
 /// Connections that may wait to be accepted; beyond that, callers wait in `connect`.
 const BACKLOG: usize = 1024;
 
 /// Opens the socket that stubs connect to.
+///
+/// # Errors
+/// An errno; EPERM where the kernel would let the reference be traced (`fs.suid_dumpable` is 1).
 pub fn listen() -> Result<i32, i32> {
-    const O_NONBLOCK: usize = crate::sys::O_NONBLOCK;
+    const O_NONBLOCK: usize = sys::O_NONBLOCK;
+    if is_dumpable_after_change()? {
+        return Err(k::EPERM);
+    }
     let fd = k::socket()?;
     let (address, len) = k::address();
     // SAFETY: an address and its length; plain numbers. F_SETFL is 4.
@@ -59,6 +68,28 @@ pub fn listen() -> Result<i32, i32> {
     }
     k::fcntl(fd, 4, O_NONBLOCK)?;
     Ok(fd)
+}
+
+/// Whether a process that changed ids, or executes what it may not read, may be traced by its user: `fs.suid_dumpable` is 1. The
+/// seal rests on its not being so. Found out by doing it, since /proc/sys need not be there; in a child, since changing ids
+/// costs the broker its PR_SET_PDEATHSIG.
+fn is_dumpable_after_change() -> Result<bool, i32> {
+    const PR_GET_DUMPABLE: usize = 3;
+    const NOBODY: usize = 65_534;
+    // SAFETY: a plain fork; plain numbers. SETFSUID gives the old id and never an error: where there is no other id, nothing
+    // changes, and nobody in the room changes ids either.
+    unsafe {
+        let pid = call(nr::CLONE, [sys::SIGCHLD, 0, 0, 0, 0, 0])?;
+        if pid == 0 {
+            let _old = call(nr::SETFSUID, [NOBODY, 0, 0, 0, 0, 0]);
+            let dumpable = call(nr::PRCTL, [PR_GET_DUMPABLE, 0, 0, 0, 0, 0]);
+            sys::exit(i32::from(dumpable == Ok(1)));
+        }
+        match sys::wait4(pid as i32, sys::WALL)? {
+            Some((_, status, _)) => Ok(status != 0),
+            None => Err(sys::EPROTO),
+        }
+    }
 }
 
 /// Serves until the host closes its end.

@@ -18,13 +18,7 @@ pub fn report(kept: &Kept<'_>, message: &Buf) {
 }
 
 /// Puts together what is known before the start.
-pub fn report_beginning(
-    seq: u64,
-    head: &Head<'_>,
-    body: &Body<'_>,
-    stdio: &Stdio,
-    out: &mut Buf,
-) {
+pub fn report_beginning(seq: u64, head: &Head<'_>, body: &Body<'_>, stdio: &Stdio, out: &mut Buf) {
     let mut parent = [0u8; MAX_PARENT];
     let parent = command_line(head.ppid, &mut parent);
     out.clear();

@@ -59,8 +59,7 @@ impl Received {
         self.fetch(rights)?;
         let (head, rest) = self.head(rights)?;
         let bytes = if head.flags & with::MEMORY != 0 { self.memory.bytes() } else { rest };
-        let body =
-            Body::parse(&head, bytes).ok_or(malformed(b"malformed request: bad strings"))?;
+        let body = Body::parse(&head, bytes).ok_or(malformed(b"malformed request: bad strings"))?;
         Ok((head, body))
     }
 

@@ -17,6 +17,7 @@ use super::request::{Received, Refusal, pointers};
 use super::start::{Cwd, Start, start};
 use super::stdio::Stdio;
 use super::streams::Mirror;
+use super::veil;
 use crate::buf::Buf;
 use crate::spawn::ChildStack;
 use crate::sys::{self, CStr, call};
@@ -56,6 +57,9 @@ fn prepare<'a>(kept: &'a Kept<'a>) -> Result<Ready<'a>, i32> {
         call(sys::nr::CLOSE_RANGE, [last, u32::MAX as usize, 0, 0, 0, 0])?;
         call(nr::SETNS, [kept.conf.pid_ns as usize, CLONE_NEWPID, 0, 0, 0, kept.conf.cookie])?;
     }
+    if !kept.conf.hidden.is_empty() {
+        veil::own_mounts(kept.conf.cookie)?;
+    }
     take_rights(kept)?;
     die_with_broker()?;
     Ok(Ready {
@@ -74,7 +78,10 @@ fn prepare<'a>(kept: &'a Kept<'a>) -> Result<Ready<'a>, i32> {
 /// From here on the file system sees the caller's user: whatever a request names is opened, listed or entered with its rights.
 /// What is left is what starting the reference needs: mounts and namespaces, changing ids, killing.
 fn take_rights(kept: &Kept<'_>) -> Result<(), i32> {
-    const KEEP: u32 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 21; // KILL, SETGID, SETUID, SYS_ADMIN
+    // KILL, SETGID, SETUID, SYS_ADMIN; SYS_PTRACE to let the reference load its libraries (`veil`).
+    const KEEP: u32 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 21;
+    const TRACE: u32 = 1 << 19;
+    let keep = if kept.conf.hidden.is_empty() { KEEP } else { KEEP | TRACE };
     let (uid, gid) = kept.conf.child.ids();
     // SAFETY: plain numbers.
     unsafe {
@@ -85,7 +92,7 @@ fn take_rights(kept: &Kept<'_>) -> Result<(), i32> {
         call(sys::nr::SETFSGID, [gid as usize, 0, 0, 0, 0, 0])?;
         call(sys::nr::SETFSUID, [uid as usize, 0, 0, 0, 0, 0])?;
     }
-    limit_capabilities(KEEP)
+    limit_capabilities(keep)
 }
 
 /// However stuck a session is (closing what the room gave it can take long), the room's end is its own. Changing ids clears it.
@@ -150,12 +157,7 @@ impl Ready<'_> {
     }
 
     /// Carries a request out, to its end.
-    fn attempt(
-        &mut self,
-        connection: i32,
-        work: Work,
-        rights: &mut Rights,
-    ) -> Result<(), Refusal> {
+    fn attempt(&mut self, connection: i32, work: Work, rights: &mut Rights) -> Result<(), Refusal> {
         self.received.receive(connection, rights)?;
         if work.refuse {
             let why = b"too many invocations at once";
@@ -217,6 +219,17 @@ impl Ready<'_> {
             }
         };
         rights.close_all();
+        if !self.kept.conf.hidden.is_empty()
+            && veil::load_then_cover(
+                pid,
+                self.kept.conf.hidden,
+                head.blocked,
+                self.kept.conf.cookie,
+            )
+            .is_err()
+        {
+            let _killed = sys::kill(pid, sys::SIGKILL);
+        }
         // Without this the session would work as well, but with more rights than it needs; that is not for it to accept.
         if drop_rights(self.kept).is_err() {
             let _killed = sys::kill(pid, sys::SIGKILL);

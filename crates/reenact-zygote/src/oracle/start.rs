@@ -4,6 +4,7 @@
 use super::Conf;
 use super::kernel::{self as k, nr};
 use super::proto::{Head, LIMITS};
+use super::veil;
 use crate::setup;
 use crate::spawn::{ChildStack, clone};
 use crate::sys::{self, CStr, Res, call};
@@ -82,15 +83,20 @@ fn prepare_and_exec(start: &Start<'_>) -> Res {
         unsafe { k::ioctl(start.own_terminal, TIOCSPGRP, &mut own) }?;
     } else if start.terminal >= 0 {
         // Without it the reference still has its descriptors; only opening /dev/tty fails.
-        let _shown = show_terminal(start.terminal, start.conf.cookie);
+        let _shown = show_terminal(start.terminal, start.conf);
     }
     let reference = place_descriptors(start)?;
     limits(start)?;
     circumstances(start.head);
     // SAFETY: raw calls on plain numbers; strings and arrays were prepared by the parent.
     unsafe {
+        let mut blocked = start.head.blocked;
+        if !start.conf.hidden.is_empty() {
+            veil::be_traced(start.conf.cookie)?;
+            blocked = veil::unblocked(blocked);
+        }
         start.conf.child.drop_rights()?;
-        k::set_mask(start.head.blocked);
+        k::set_mask(blocked);
         let nothing = CStr::lit(b"\0").ptr();
         call(
             nr::EXECVEAT,
@@ -101,7 +107,7 @@ fn prepare_and_exec(start: &Start<'_>) -> Res {
 
 /// Binds the caller's terminal over /dev/tty in a mount namespace of the reference's own. It is not in the terminal's session,
 /// so that /dev/tty itself would lead nowhere.
-fn show_terminal(terminal: i32, cookie: usize) -> Res {
+fn show_terminal(terminal: i32, conf: &Conf<'_>) -> Res {
     const TIOCGDEV: usize = 0x8004_5432;
     let mut device = 0u32;
     // SAFETY: TIOCGDEV writes an unsigned int.
@@ -112,11 +118,14 @@ fn show_terminal(terminal: i32, cookie: usize) -> Res {
     }
     let mut path = k::Path::new(b"/dev/pts/");
     path.number(minor + (major - 136) * 256);
-    // SAFETY: plain numbers; the cookie lets the call through our filter.
-    unsafe { call(sys::nr::UNSHARE, [CLONE_NEWNS, 0, 0, 0, 0, cookie]) }?;
+    // With private libraries the session has a mount namespace of its own already, which must stay ours and its.
+    if conf.hidden.is_empty() {
+        // SAFETY: plain numbers; the cookie lets the call through our filter.
+        unsafe { call(sys::nr::UNSHARE, [CLONE_NEWNS, 0, 0, 0, 0, conf.cookie]) }?;
+    }
     const MS_BIND: usize = 4096;
     let none = CStr::lit(b"\0");
-    setup::mount(path.c(), CStr::lit(b"/dev/tty\0"), none, MS_BIND, none, cookie)
+    setup::mount(path.c(), CStr::lit(b"/dev/tty\0"), none, MS_BIND, none, conf.cookie)
 }
 
 /// Puts the received descriptors at their numbers. Everything else is close-on-exec. Gives the reference's descriptor, which
@@ -163,12 +172,10 @@ fn circumstances(head: &Head<'_>) {
     unsafe {
         let _masked = call(sys::nr::UMASK, [head.umask as usize, 0, 0, 0, 0, 0]);
         if head.nice > 0 {
-            let _nicer =
-                call(nr::SETPRIORITY, [0, 0, head.nice.min(19) as usize, 0, 0, 0]);
+            let _nicer = call(nr::SETPRIORITY, [0, 0, head.nice.min(19) as usize, 0, 0, 0]);
         }
         if head.personality & ADDR_NO_RANDOMIZE != 0 {
-            let _set =
-                call(sys::nr::PERSONALITY, [ADDR_NO_RANDOMIZE as usize, 0, 0, 0, 0, 0]);
+            let _set = call(sys::nr::PERSONALITY, [ADDR_NO_RANDOMIZE as usize, 0, 0, 0, 0, 0]);
         }
     }
 }

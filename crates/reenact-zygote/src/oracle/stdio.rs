@@ -215,10 +215,9 @@ impl Output {
                 head: file.head.bytes(),
                 complete: file.sha256.is_some(),
             },
-            (None, None) => Stream {
-                complete: matches!(self.kind, Kind::Closed),
-                ..Stream::unseen(self.kind)
-            },
+            (None, None) => {
+                Stream { complete: matches!(self.kind, Kind::Closed), ..Stream::unseen(self.kind) }
+            }
         }
     }
 }
@@ -231,4 +230,3 @@ impl Written {
         self.readable = -1;
     }
 }
-
