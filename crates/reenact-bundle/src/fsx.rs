@@ -51,6 +51,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FsError> {
     std::fs::read(path).map_err(fs_error(path, "read"))
 }
 
+/// A time from now, UTC, RFC 3339, whole seconds.
+pub fn rfc3339_in(from_now: std::time::Duration) -> String {
+    let now = jiff::Timestamp::now().as_second();
+    let then = now.saturating_add(i64::try_from(from_now.as_secs()).unwrap_or(i64::MAX));
+    jiff::Timestamp::from_second(then).unwrap_or(jiff::Timestamp::MAX).to_string()
+}
+
 /// Now, UTC, RFC 3339, whole seconds.
 pub fn now_rfc3339() -> String {
     let now = jiff::Timestamp::now();

@@ -2,8 +2,10 @@
 
 use crate::bundle::TaskBundle;
 use reenact_model::Limits;
+use reenact_sandbox::room::{OracleSpec, RoomSpec};
 use reenact_sandbox::spec::{CellLimits, PROGRAM, WORKSPACE};
 use reenact_sandbox::{CellSpec, Isolation, Mount, RootBase, Rootfs, Scratch};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// How cells are to be built, from the command line.
@@ -89,5 +91,37 @@ pub fn build_cell(masks: &[String], build_wall_ms: u64, options: &CellOptions) -
         },
         isolation: options.isolation,
         ..CellSpec::host()
+    }
+}
+
+/// The room in which an agent works: compilers and interpreters of the root, the reference's package files masked, the
+/// reference behind an oracle. `mounts` are shown read-only beside all that; `env` are variables of every command, over the
+/// standard ones.
+pub fn agent_room(
+    task: &TaskBundle,
+    limits: CellLimits,
+    mounts: Vec<Mount>,
+    env: BTreeMap<String, String>,
+    options: &CellOptions,
+) -> RoomSpec {
+    let reference = &task.manifest.reference;
+    RoomSpec {
+        rootfs: Rootfs {
+            base: options.base.clone(),
+            layers: Vec::new(),
+            masks: reference.masks.clone(),
+            rust_toolchain: true,
+        },
+        limits,
+        isolation: options.isolation,
+        mounts,
+        hostname: "localhost".to_owned(),
+        env,
+        oracle: Some(OracleSpec {
+            reference: task.reference(),
+            layers: task.runtime().into_iter().collect(),
+            secure: !reference.r#static,
+            own_terminal: reference.own_terminal,
+        }),
     }
 }

@@ -12,7 +12,6 @@ pub mod ctable;
 mod error;
 pub mod open;
 pub mod policy;
-pub mod probe;
 pub mod probes;
 pub mod record;
 pub mod run;
@@ -21,7 +20,7 @@ pub mod site;
 pub mod station;
 pub mod tree;
 
+pub use agents::first_probes;
 pub use baseline::{Baseline, RunOptions, run_baseline};
 pub use error::CleanroomError;
-pub use probe::{ProbeRecord, first_probes};
 pub use rundir::RunDir;

@@ -59,6 +59,25 @@ impl RunDir {
         &self.manifest
     }
 
+    /// Where everything about a task is.
+    pub fn task_dir(&self, task: &str) -> PathBuf {
+        self.root.join(task)
+    }
+
+    /// Records other rules than those the run was begun with.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn set_rules(
+        &mut self,
+        setup: Option<reenact_model::run::Setup>,
+        settings: std::collections::BTreeMap<String, String>,
+    ) -> Result<(), CleanroomError> {
+        self.manifest.setup = setup;
+        self.manifest.settings = settings;
+        Ok(write_manifest(&self.root.join("run.toml"), &self.manifest)?)
+    }
+
     /// Where the submission of a task is.
     pub fn submission(&self, task: &str) -> PathBuf {
         self.root.join(task).join("submission.tar.gz")
@@ -69,7 +88,7 @@ impl RunDir {
         self.root.join(task).join(format!("{task}.probes.jsonl"))
     }
 
-    /// The entry of a task that is done already: it has an entry and a submission.
+    /// The entry of a task that is done already: it has an entry and a submission, or a listing that says why there is none.
     ///
     /// # Errors
     /// [`CleanroomError::OtherTask`] if it was made for another `task.toml` or another reference.
@@ -80,7 +99,8 @@ impl RunDir {
         reference: Digest,
     ) -> Result<Option<&RunTask>, CleanroomError> {
         let Some(entry) = self.manifest.tasks.get(task) else { return Ok(None) };
-        if !self.submission(task).is_file() {
+        let listing = self.task_dir(task).join(format!("{task}.submission.json"));
+        if !self.submission(task).is_file() && !listing.is_file() {
             return Ok(None);
         }
         if entry.task != digest || entry.reference != reference {
@@ -140,6 +160,7 @@ mod tests {
             harness: this_harness("0.0.0", None, false),
             isolation: BTreeMap::new(),
             settings: BTreeMap::new(),
+            setup: None,
             tasks: BTreeMap::new(),
         }
     }
@@ -152,6 +173,7 @@ mod tests {
             agent_outcome: AgentOutcome::Submitted,
             probes: 0,
             wall_ms: 1,
+            work: None,
         }
     }
 

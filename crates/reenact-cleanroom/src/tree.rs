@@ -1,6 +1,9 @@
 //! A source tree in memory and its deterministic tarball: same tree, same bytes.
 
 use flate2::{Compression, GzBuilder};
+use reenact_sandbox::SandboxError;
+use reenact_sandbox::room::Room;
+use reenact_sandbox::spec::WORKSPACE;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
@@ -26,6 +29,17 @@ impl SourceTree {
     /// Bytes of a file of the tree.
     pub fn get(&self, path: &str) -> Option<&[u8]> {
         self.files.get(path).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// Writes the tree into a room's /workspace.
+    ///
+    /// # Errors
+    /// The room is lost, or its disk is full.
+    pub fn place(&self, room: &Room) -> Result<(), SandboxError> {
+        for (path, (mode, bytes)) in &self.files {
+            room.put_file(&format!("{WORKSPACE}/{path}"), *mode, bytes)?;
+        }
+        Ok(())
     }
 
     /// The gzipped tarball: entries sorted by path, owner and group 0, all times 0, no host name or user name.

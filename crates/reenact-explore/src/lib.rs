@@ -13,6 +13,7 @@ pub mod bases;
 pub mod calibrate;
 pub mod check;
 pub mod describe;
+pub mod documented;
 pub mod dummies;
 pub mod engine;
 pub mod environment;
@@ -34,6 +35,7 @@ pub mod words;
 
 pub use check::{Gate, SuiteCheck, check};
 pub use describe::describe;
+pub use documented::documented;
 pub use engine::{GenerateOptions, generate, propose};
 pub use error::ExploreError;
 pub use feedback::Feedback;

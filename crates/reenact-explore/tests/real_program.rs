@@ -74,6 +74,7 @@ fn bundle(root: &Path) -> TaskBundle {
             runtime: false,
             masks: Vec::new(),
             source_tree: false,
+            own_terminal: false,
         },
         platform: Platform { os: "linux".into(), arch: "x86_64".into(), rootfs: "host".into() },
         limits: Default::default(),

@@ -116,6 +116,7 @@ fn manifest(req: &NewTask, draft: &Draft, seal: SealReport) -> TaskManifest {
             runtime: draft.runtime.is_some(),
             masks: draft.masks.clone(),
             source_tree: draft.source_tree.is_some(),
+            own_terminal: false,
         },
         platform: Platform {
             os: "linux".to_owned(),

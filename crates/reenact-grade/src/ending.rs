@@ -1,6 +1,7 @@
 //! How the grading of a task ends: its outcome, its result, its last record.
 
 use crate::error::GradeError;
+use crate::integrity;
 use crate::journal::TaskLog;
 use crate::result::{self, Head, assemble, case_results};
 use crate::suite_run::Undone;
@@ -59,6 +60,13 @@ pub(crate) fn without_submission(agent: AgentOutcome) -> Ending {
         AgentOutcome::Cancelled => {
             (Outcome::Cancelled, "the agent was stopped before it submitted anything")
         }
+        AgentOutcome::ProviderFailed => (
+            Outcome::ModelProviderFailed,
+            "the model's provider failed before the agent submitted anything",
+        ),
+        AgentOutcome::SandboxFailed => {
+            (Outcome::SandboxFailed, "the agent's cleanroom failed before it submitted anything")
+        }
     };
     Ending::early(outcome, why.to_owned(), BuildResult::default())
 }
@@ -74,9 +82,11 @@ pub(crate) fn graded_outcome(agent: AgentOutcome) -> (Outcome, Option<String>) {
             Outcome::AgentRefused,
             Some("the agent refused the task; what it left was graded".to_owned()),
         ),
-        AgentOutcome::Submitted | AgentOutcome::Failed | AgentOutcome::Cancelled => {
-            (Outcome::Graded, None)
-        }
+        AgentOutcome::Submitted
+        | AgentOutcome::Failed
+        | AgentOutcome::Cancelled
+        | AgentOutcome::ProviderFailed
+        | AgentOutcome::SandboxFailed => (Outcome::Graded, None),
     }
 }
 
@@ -107,7 +117,8 @@ pub(crate) fn finish(
         notes,
         suite_ms,
     };
-    let result = assemble(head, cases);
+    let mut result = assemble(head, cases);
+    integrity::apply(grading.run, &mut result)?;
     result::write(grading.run, &result, Some((grading.journal, log)))?;
     grading.journal.append(&JournalRecord::Finished { task: id.to_owned(), outcome })?;
     Ok(result)

@@ -11,6 +11,7 @@ mod doubt;
 mod ending;
 mod error;
 mod grade;
+mod integrity;
 mod journal;
 mod lean;
 mod lock;
@@ -26,6 +27,7 @@ pub mod unpack;
 
 pub use error::GradeError;
 pub use grade::{grade, load_results};
+pub use integrity::{Adjudicated, adjudicate};
 pub use options::{GradeOptions, GradeReporter, Silent};
 pub use regrade::regrade;
 pub use result::ALMOST;

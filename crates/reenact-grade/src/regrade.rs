@@ -1,6 +1,7 @@
 //! Judging again from what was stored, without running anything.
 
 use crate::error::GradeError;
+use crate::integrity;
 use crate::lock::RunLock;
 use crate::options::GradeReporter;
 use crate::result;
@@ -39,6 +40,7 @@ pub fn regrade(
         let changed = rejudge(&mut stored, &suite)?;
         stored.harness = harness.clone();
         result::recount(&mut stored);
+        integrity::apply(&run, &mut stored)?;
         result::write(&run, &stored, None)?;
         reporter.note(&format!("{id}: {changed} verdicts changed"));
         reporter.task_finished(&stored);

@@ -84,6 +84,7 @@ pub(crate) fn assemble(head: Head<'_>, cases: Vec<CaseResult>) -> TaskResult {
         suite_ms: head.suite_ms,
         cases,
         notes: head.notes,
+        integrity: None,
     };
     recount(&mut result);
     result
@@ -146,6 +147,7 @@ pub(crate) fn harness_failed(
         suite_ms: 0,
         cases: Vec::new(),
         notes: Vec::new(),
+        integrity: None,
     }
 }
 

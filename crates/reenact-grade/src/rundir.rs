@@ -62,6 +62,16 @@ impl RunDir {
         self.root.join(id).join(format!("{id}.eval.json"))
     }
 
+    /// `<run>/<id>/<id>.integrity.json`, which the cleanroom writes.
+    pub(crate) fn integrity(&self, id: &str) -> PathBuf {
+        self.root.join(id).join(format!("{id}.integrity.json"))
+    }
+
+    /// `<run>/<id>/<id>.adjudication.json`
+    pub(crate) fn adjudication(&self, id: &str) -> PathBuf {
+        self.root.join(id).join(format!("{id}.adjudication.json"))
+    }
+
     /// Harness-private state of the run: the lock, and trees being built.
     pub(crate) fn private(&self) -> PathBuf {
         self.root.join(".reenact")

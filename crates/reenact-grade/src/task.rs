@@ -4,9 +4,11 @@ use crate::build::{self, BuildTrouble, Built, Request};
 use crate::candidate;
 use crate::ending::{Ending, finish, graded_outcome, without_submission};
 use crate::error::GradeError;
+use crate::integrity;
 use crate::journal::{BuiltRecord, Journal, Key, TaskLog};
 use crate::lean;
 use crate::options::{GradeOptions, GradeReporter};
+use crate::result;
 use crate::rundir::RunDir;
 use crate::suite_run::SuiteRun;
 use crate::trees::{WORK_PREFIX, remove_tree};
@@ -38,7 +40,10 @@ impl TaskGrading<'_> {
     pub(crate) fn run(mut self) -> Result<TaskResult, GradeError> {
         let id = self.bundle.id().to_owned();
         let submission = self.submission_digest()?;
-        if let Some(done) = self.finished(submission) {
+        if let Some(mut done) = self.finished(submission) {
+            if integrity::apply(self.run, &mut done)? {
+                result::write(self.run, &done, Some((self.journal, self.log)))?;
+            }
             self.reporter.task_started(&id, done.total, done.total);
             self.reporter.task_finished(&done);
             return Ok(done);
@@ -89,7 +94,7 @@ impl TaskGrading<'_> {
         }
         // A result that cannot be read is written again from the journal.
         let stored = lean::load(&self.run.result(self.bundle.id()))?;
-        let same = self.log.finished == Some(stored.outcome)
+        let same = self.log.finished == Some(integrity::graded(&stored).0)
             && stored.task_digest == self.bundle.digest
             && stored.suite_digest == self.suite.manifest.digest
             && stored.build.submission == submission

@@ -3,3 +3,4 @@
 //! Knows no policy: what counts as a pass was decided before a result comes here.
 
 pub mod programbench;
+pub mod trajectory;

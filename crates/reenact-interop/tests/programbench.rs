@@ -50,6 +50,7 @@ fn result(outcome: Outcome, build: BuildResult, cases: Vec<CaseResult>) -> TaskR
         suite_ms: 1,
         cases,
         notes: Vec::new(),
+        integrity: None,
     }
 }
 

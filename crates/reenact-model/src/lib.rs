@@ -9,11 +9,14 @@ pub mod digest;
 pub mod error;
 pub mod exit;
 pub mod expect;
+pub mod integrity;
 pub mod judge;
 pub mod observe;
+pub mod policy;
 pub mod probe;
 pub mod run;
 pub mod suite;
+pub mod surface;
 pub mod task;
 pub mod verdict;
 
@@ -27,6 +30,7 @@ pub use judge::{Judged, judge};
 pub use observe::{
     Captured, CaseObservation, Ended, Entry, EntryKind, Observation, Resources, Stream,
 };
+pub use policy::Policy;
 pub use run::{Outcome, RunManifest};
 pub use suite::SuiteManifest;
 pub use task::{Seal, TaskManifest};

@@ -170,3 +170,29 @@ pub fn path_key(name: &[u8]) -> String {
     }
     out
 }
+
+/// The bytes of a path key: the inverse of [`path_key`]. What no path key holds is taken as it stands.
+pub fn key_bytes(key: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len());
+    let bytes = key.as_bytes();
+    let mut i = 0;
+    while i < bytes.len() {
+        let escape = (bytes[i] == b'\\').then(|| bytes.get(i + 1)).flatten();
+        let hex = key.get(i + 2..i + 4).and_then(|h| u8::from_str_radix(h, 16).ok());
+        match (escape, hex) {
+            (Some(b'\\'), _) => {
+                out.push(b'\\');
+                i += 2;
+            }
+            (Some(b'x'), Some(byte)) => {
+                out.push(byte);
+                i += 4;
+            }
+            _ => {
+                out.push(bytes[i]);
+                i += 1;
+            }
+        }
+    }
+    out
+}

@@ -2,9 +2,11 @@
 
 use crate::content::Content;
 use crate::digest::Digest;
+use crate::error::{FormatError, parse_json};
 use crate::observe::Ended;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// One line of the probe log. Lines are written when a probe ends; a probe that the harness saw begin but not end (it was
 /// killed) has no `ended`.
@@ -68,7 +70,7 @@ pub struct ProbeStream {
 }
 
 /// What a descriptor leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamKind {
     Closed,
@@ -87,4 +89,34 @@ pub enum StreamKind {
 pub enum FileChange {
     Created,
     Changed,
+}
+
+impl Probe {
+    /// Parses one line of a probe log, with or without its newline.
+    ///
+    /// # Errors
+    /// [`FormatError`] with line and field.
+    pub fn parse(file: &Path, line: usize, text: &[u8]) -> Result<Self, FormatError> {
+        let at = |what: &str| FormatError { line: Some(line), ..FormatError::file(file, what) };
+        let text = std::str::from_utf8(text).map_err(|_| at("is not UTF-8"))?;
+        let probe: Self = parse_json(file, Some(line), text.trim_end_matches('\n'))?;
+        if probe.id == 0 {
+            return Err(FormatError::field(file, Some(line), "id", "counts from 1"));
+        }
+        Ok(probe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_documentation_parses_and_is_what_is_written() {
+        let page = include_str!("../../../docs/probes.md");
+        let line = page.lines().find(|l| l.starts_with("{\"id\"")).unwrap();
+        let probe = Probe::parse(Path::new("probes.md"), 1, line.as_bytes()).unwrap();
+        assert_eq!((probe.step, probe.env["LANG"].as_ref()), (Some(3), None));
+        assert_eq!(serde_json::to_string(&probe).unwrap(), line);
+    }
 }

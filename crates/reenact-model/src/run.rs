@@ -4,6 +4,8 @@ use crate::SCHEMA;
 use crate::digest::Digest;
 use crate::error::{FormatError, parse_toml};
 use crate::observe::CaseObservation;
+use crate::policy::Policy;
+use crate::task::Seal;
 use crate::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,9 +31,43 @@ pub struct RunManifest {
     /// Settings of the agent, by name (for instance `probes`).
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// Under which rules and with which model the agent worked; absent where no cleanroom was used, and in manifests of
+    /// versions before there were cleanrooms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<Setup>,
     /// Tasks by id.
     #[serde(default)]
     pub tasks: BTreeMap<String, RunTask>,
+}
+
+/// The rules of a run, and the model. With the agent's name and settings: what must be equal when a run is resumed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setup {
+    /// Number of this attempt, from 1, and how many were asked for together.
+    pub attempt: u32,
+    pub attempts: u32,
+    /// Digest of the policy's canonical JSON.
+    pub policy_digest: Digest,
+    /// Digest of the prompt templates, for agents that have some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<Digest>,
+    /// Digest of the price table that costs were computed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Digest>,
+    /// The language model, for agents that use one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
+    pub policy: Policy,
+}
+
+/// A language model as it was asked for. Neither a key nor an address: those are the user's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// `openai` or `anthropic`: the shape of its HTTP interface.
+    pub api: String,
+    pub name: String,
 }
 
 /// The harness that made a run or a result.
@@ -48,7 +84,7 @@ pub struct Harness {
 }
 
 /// One task of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunTask {
     /// The task bundle, as a path relative to the run's parent or absolute, as the user gave it.
@@ -65,17 +101,95 @@ pub struct RunTask {
     /// Wall-clock time of the agent, milliseconds.
     #[serde(default)]
     pub wall_ms: u64,
+    /// What the agent's work in a cleanroom came to; absent where no cleanroom was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
+}
+
+/// What an agent's work in a cleanroom came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Work {
+    /// How well the reference was kept from the agent.
+    pub seal: Seal,
+    /// The reference could be read by a determined agent, and the user accepted that.
+    #[serde(default)]
+    pub accepted_unsealed: bool,
+    /// How it ended, in the words of its trajectory (`Submitted`, `LimitsExceeded`, …).
+    pub exit_status: String,
+    /// Why, in one line, where it did not simply submit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Replies of the model, or commands replayed.
+    #[serde(default)]
+    pub steps: u64,
+    /// Requests to the model that were answered, those in the steps of earlier sessions included.
+    #[serde(default)]
+    pub calls: u64,
+    /// Dollars; absent: no model, or its price is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+    /// How many times the work was taken up again after a stop.
+    #[serde(default)]
+    pub resumed: u32,
+    /// Invocations that the oracle refused.
+    #[serde(default)]
+    pub probes_refused: u64,
+    /// What a reader should know (no documentation, left-overs of the audit, files left out of the submission, …).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    #[serde(default)]
+    pub tokens: Tokens,
+}
+
+/// Tokens of all requests to a model together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tokens {
+    /// Input that was read anew.
+    pub input: u64,
+    /// Input that the provider had kept.
+    pub cached_input: u64,
+    /// Input that the provider was asked to keep, where it counts that separately.
+    pub cache_write: u64,
+    /// Output, reasoning included.
+    pub output: u64,
+}
+
+impl Tokens {
+    /// All of them, for budgets.
+    pub fn total(&self) -> u64 {
+        [self.input, self.cached_input, self.cache_write, self.output]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
 }
 
 /// How an agent ended on a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentOutcome {
+    /// It said that it was done.
     Submitted,
+    /// A budget ran out; what it left is graded.
     ExhaustedBudget,
+    /// It, or its model, declined the task.
     Refused,
+    /// The harness failed.
     Failed,
+    /// The user stopped it.
     Cancelled,
+    /// The model's provider failed for longer than we wait. Nothing is submitted.
+    ProviderFailed,
+    /// Its cleanroom could not be started, or was lost. Nothing is submitted.
+    SandboxFailed,
+}
+
+impl AgentOutcome {
+    /// Whether there is something to grade. What has none is tried again when the run is resumed.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Submitted | Self::ExhaustedBudget | Self::Refused)
+    }
 }
 
 impl RunManifest {
@@ -190,6 +304,9 @@ pub struct TaskResult {
     /// Things a reader should know (an executable that was shipped, files that were left behind, …).
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Where the result stands with its integrity report; absent where there is neither a report nor a verdict on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integrity: Option<crate::integrity::IntegrityStanding>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -293,3 +410,52 @@ pub fn verdicts_digest<'a>(cases: impl Iterator<Item = (&'a str, &'a Verdict)>) 
 
 /// Schema of [`TaskResult`] and [`RunManifest`].
 pub const RUN_SCHEMA: u32 = SCHEMA;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "schema = 1\nagent = \"null\"\ncreated = \"2026-01-01T00:00:00Z\"\n\n[harness]\nversion = \"0.1.0\"\n\n\
+                       [tasks.t]\npath = \"tasks/t\"\nagent_outcome = \"submitted\"\n\
+                       task = \"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\n\
+                       reference = \"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\n";
+
+    #[test]
+    fn manifests_from_before_cleanrooms_are_read() {
+        let manifest = RunManifest::parse(Path::new("run.toml"), OLD).unwrap();
+        assert_eq!((manifest.setup, manifest.tasks["t"].work.clone()), (None, None));
+    }
+
+    #[test]
+    fn a_full_manifest_round_trips() {
+        let mut manifest = RunManifest::parse(Path::new("run.toml"), OLD).unwrap();
+        let policy = Policy { cost_usd: Some(2.5), ..Policy::default() };
+        manifest.setup = Some(Setup {
+            attempt: 2,
+            attempts: 3,
+            policy_digest: policy.digest(),
+            prompts: Some(Digest::of(b"p")),
+            prices: None,
+            model: Some(Model { api: "openai".into(), name: "m".into() }),
+            policy,
+        });
+        let task = manifest.tasks.get_mut("t").unwrap();
+        task.agent_outcome = AgentOutcome::ProviderFailed;
+        task.work = Some(Work {
+            seal: Seal::Guarded,
+            accepted_unsealed: false,
+            exit_status: "LimitsExceeded".into(),
+            why: Some("steps".into()),
+            steps: 3,
+            calls: 4,
+            cost_usd: Some(0.25),
+            resumed: 1,
+            probes_refused: 0,
+            notes: vec!["no documentation".into()],
+            tokens: Tokens { input: 1, cached_input: 2, cache_write: 3, output: 4 },
+        });
+        let text = toml::to_string(&manifest).unwrap();
+        assert_eq!(RunManifest::parse(Path::new("run.toml"), &text).unwrap(), manifest, "{text}");
+        assert_eq!(manifest.tasks["t"].work.as_ref().unwrap().tokens.total(), 10);
+    }
+}

@@ -78,6 +78,10 @@ pub struct Reference {
     /// `sealed/source.tar.gz` holds a source tree whose `compile.sh` builds the reference offline.
     #[serde(default)]
     pub source_tree: bool,
+    /// It needs job control of its own (an interactive shell): in a cleanroom it gets a terminal of its own where it is called
+    /// on one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_terminal: bool,
 }
 
 /// How well the reference's bytes can be kept from an agent that may run it (DESIGN 8).

@@ -32,6 +32,7 @@ pub(crate) fn result(task: &str, passed: u64, total: u64) -> TaskResult {
         suite_ms: 3400,
         cases: Vec::new(),
         notes: Vec::new(),
+        integrity: None,
     }
 }
 

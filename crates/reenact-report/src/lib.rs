@@ -12,6 +12,7 @@ mod failures;
 mod fixtures;
 mod hex;
 mod html;
+pub mod probes;
 mod recipe;
 mod show;
 mod summary;
@@ -21,7 +22,7 @@ pub mod visible;
 mod words;
 
 pub use failures::{FailureGroup, failures, group_failures};
-pub use html::{ReportError, RunView, SuiteView, html};
+pub use html::{Left, ReportError, RunView, SuiteView, html};
 pub use show::show_case;
 pub use summary::{Row, Summary, Totals, summarise};
 pub use table::{comparison_table, table};

@@ -201,30 +201,36 @@ fn push_octal(out: &mut String, bytes: &[u8]) {
 
 /// One shell word. Control characters and the like are written as `$'…'` escapes (bash, zsh, POSIX 2024).
 pub(crate) fn quote(word: &str) -> String {
+    quote_bytes(word.as_bytes())
+}
+
+/// As [`quote`], for any bytes.
+pub(crate) fn quote_bytes(word: &[u8]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    if !word.chars().any(is_unsafe) {
-        return format!("'{}'", word.replace('\'', "'\\''"));
+    if let Ok(text) = std::str::from_utf8(word) {
+        if !text.is_empty() && text.chars().all(plain) {
+            return text.to_owned();
+        }
+        if !text.chars().any(is_unsafe) {
+            return format!("'{}'", text.replace('\'', "'\\''"));
+        }
     }
     let mut out = "$'".to_owned();
-    for c in word.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            '\'' | '\\' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if is_unsafe(c) => {
-                for b in c.encode_utf8(&mut [0; 4]).bytes() {
-                    out.push_str(&format!("\\{b:03o}"));
+    for chunk in word.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => out.push_str("\\n"),
+                '\t' => out.push_str("\\t"),
+                '\r' => out.push_str("\\r"),
+                '\'' | '\\' => {
+                    out.push('\\');
+                    out.push(c);
                 }
+                c if is_unsafe(c) => push_octal(&mut out, c.encode_utf8(&mut [0; 4]).as_bytes()),
+                c => out.push(c),
             }
-            c => out.push(c),
         }
+        push_octal(&mut out, chunk.invalid());
     }
     out.push('\'');
     out

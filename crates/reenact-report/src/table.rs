@@ -7,9 +7,9 @@ use crate::words;
 use reenact_model::run::Standing;
 
 /// A column: its heading, and whether figures stand in it (right-aligned).
-type Column = (&'static str, bool);
+pub(crate) type Column = (&'static str, bool);
 /// A cell: text and its look.
-type Cell = (String, Look);
+pub(crate) type Cell = (String, Look);
 
 /// The summary of one run: a row per task and the three totals. `title` is a heading such as the run's name.
 pub fn table(summary: &Summary, title: &str, color: bool) -> String {
@@ -148,7 +148,7 @@ fn totals(t: &Totals) -> String {
 }
 
 /// Aligned columns, two blanks apart, with a rule under the headings.
-fn grid(p: Paint, columns: &[Column], rows: &[Vec<Cell>]) -> String {
+pub(crate) fn grid(p: Paint, columns: &[Column], rows: &[Vec<Cell>]) -> String {
     let width = |i: usize| {
         let cells = rows.iter().filter_map(|r| r.get(i)).map(|(t, _)| t.chars().count());
         cells.chain([columns[i].0.chars().count()]).max().unwrap_or(0)

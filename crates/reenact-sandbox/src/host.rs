@@ -146,20 +146,15 @@ impl HostCommand {
                 _ => Ok(()),
             });
         }
-        let child = command
-            .spawn()
-            .map_err(|e| self.tool_error(format!("cannot be started: {e}")))?;
+        let child =
+            command.spawn().map_err(|e| self.tool_error(format!("cannot be started: {e}")))?;
         Ok(Background { child })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place where host tools are spawned")]
     fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.program);
-        command
-            .args(&self.args)
-            .envs(&self.env)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(&self.args).envs(&self.env).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         for name in &self.env_remove {
             command.env_remove(name);

@@ -15,9 +15,14 @@ fn same_as_direct(scripts: &[&str]) {
     for script in scripts {
         let behind = bench.sh(&format!("mkdir a && cd a && R=/workspace/executable; {script}"));
         let direct = bench.sh(&format!("mkdir b && cd b && R=/bin/bash; {script}"));
-        let plain = |text: &str| text.replace("/bin/bash", "R").replace("/workspace/executable", "R");
+        let plain =
+            |text: &str| text.replace("/bin/bash", "R").replace("/workspace/executable", "R");
         assert_eq!(behind.code, direct.code, "{script}\n{behind:?}\n{direct:?}");
-        assert_eq!(plain(&behind.out).replace("/workspace/a", "W"), plain(&direct.out).replace("/workspace/b", "W"), "{script}");
+        assert_eq!(
+            plain(&behind.out).replace("/workspace/a", "W"),
+            plain(&direct.out).replace("/workspace/b", "W"),
+            "{script}"
+        );
         assert_eq!(plain(&behind.err), plain(&direct.err), "{script}");
         bench.out("cd /workspace && chmod -R u+rwx a b && rm -rf a b");
     }
@@ -113,7 +118,10 @@ print(f.readline() + f.readline(), p.wait())
         "(b'hello err\\n', 4)\n3000000\nyou said hi\nand bye\n 0\n"
     );
     let (began, ended) = bench.probe(1);
-    assert_eq!((began.stdin.kind, began.stdin.head.as_slice()), (StreamKind::Socket, &b"hello "[..]));
+    assert_eq!(
+        (began.stdin.kind, began.stdin.head.as_slice()),
+        (StreamKind::Socket, &b"hello "[..])
+    );
     assert!(began.stdin.complete && ended.merged && ended.stdout.complete);
     assert_eq!(ended.stdout.sha256, Some(sha256(b"hello err\n")));
     let (_, ended) = bench.probe(3);
@@ -188,7 +196,10 @@ fn long_arguments_and_deep_directories() {
         /workspace/executable -c 'pwd -P | wc -c; > here'; ls; cd /workspace
         mkdir gone; cd gone; rmdir ../gone; /workspace/executable -c 'echo still; ls -a | wc -l' 2>/dev/null";
     let out = bench.out(script);
-    assert_eq!(out, format!("10 100000 100000\n{}\nhere\nstill\n0\n", "/workspace".len() + 25 * 201 + 1));
+    assert_eq!(
+        out,
+        format!("10 100000 100000\n{}\nhere\nstill\n0\n", "/workspace".len() + 25 * 201 + 1)
+    );
     let (began, _) = bench.probe(1);
     assert!(began.argv_cut, "a megabyte is not kept");
     assert_eq!(began.argv.first().map(Vec::as_slice), Some(&b"./executable"[..]));
@@ -212,8 +223,7 @@ fn called_by_other_tools() {
 fn what_it_leaves_behind_lives_on() {
     let bench = Bench::new(SHELL);
     // Its output is passed on after its end, too, and the pipe ends when the last writer does.
-    let script =
-        "mkfifo g; (./executable -c '(read x < g; echo late) & echo early'; echo > g) | cat; echo end";
+    let script = "mkfifo g; (./executable -c '(read x < g; echo late) & echo early'; echo > g) | cat; echo end";
     assert_eq!(bench.out(script), "early\nlate\nend\n");
     let script = "./executable -c 'nohup setsid sh -c \"until [ -e go ]; do sleep 0.01; done; echo done > came\" > /dev/null 2>&1 &'
         > go; until [ -s came ]; do sleep 0.01; done; cat came";
@@ -232,7 +242,8 @@ fn what_cannot_start_says_so() {
     assert_eq!((done.code, done.err.as_str()), (126, "executable: Permission denied\n"));
     let (_, ended) = bench.probe(1);
     assert!(matches!(ended.ended, Ended::ExecFailed { errno: 13, .. }), "{ended:?}");
-    let done = bench.sh("chmod 700 closed; cd closed; exec 2>&-; chmod 0 .; /workspace/executable -c true");
+    let done = bench
+        .sh("chmod 700 closed; cd closed; exec 2>&-; chmod 0 .; /workspace/executable -c true");
     assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (126, "", ""));
 }
 
@@ -273,7 +284,10 @@ fn reports_on_regular_files_cover_what_was_used() {
     bench.out("seq 10 > in; (read a; ./executable -c 'read b; echo $b'; ./executable -c 'cat > /dev/null') < in > out");
     let (_, first) = bench.probe(1);
     let stdin = first.stdin.unwrap();
-    assert_eq!((stdin.kind, stdin.head.as_slice(), stdin.bytes), (StreamKind::File, &b"2\n"[..], 2));
+    assert_eq!(
+        (stdin.kind, stdin.head.as_slice(), stdin.bytes),
+        (StreamKind::File, &b"2\n"[..], 2)
+    );
     assert_eq!((first.stdout.head.as_slice(), first.stdout.complete), (&b"2\n"[..], true));
     assert_eq!(first.stdout.sha256, Some(sha256(b"2\n")));
     let stdin = bench.probe(2).1.stdin.unwrap();

@@ -90,7 +90,9 @@ fn nnn_walks_through_directories() {
 fn fzf_filters_and_previews() {
     both_ways("/usr/bin/fzf", |bench| {
         let screen = Screen::start(bench);
-        screen.line("seq 500 | ./executable --preview 'echo before {} after' > picked; echo ended $?");
+        screen.line(
+            "seq 500 | ./executable --preview 'echo before {} after' > picked; echo ended $?",
+        );
         screen.wait_for("500/500");
         screen.keys("1 7 8");
         screen.wait_for("before 178 after");
@@ -231,6 +233,8 @@ fn a_terminal_that_goes_away_ends_the_reference() {
         let screen = Screen::start(bench);
         screen.line("exec ./executable -c 'echo $$ > pid; trap \"echo hup > hup; exit\" HUP; while :; do sleep 0.02; done'");
         bench.out("until [ -s pid ]; do sleep 0.01; done");
-        bench.out(&format!("{TMUX} kill-server; while kill -0 $(cat pid) 2>/dev/null; do sleep 0.02; done"));
+        bench.out(&format!(
+            "{TMUX} kill-server; while kill -0 $(cat pid) 2>/dev/null; do sleep 0.02; done"
+        ));
     });
 }

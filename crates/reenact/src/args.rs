@@ -72,7 +72,7 @@ pub enum Command {
     #[command(subcommand)]
     Suite(Suite),
     /// Run an agent on tasks
-    Run(Run),
+    Run(Box<Run>),
     /// Build and grade the submissions of runs; resumes what was interrupted
     Grade(Grade),
     /// Judge stored observations again, without running anything
@@ -206,28 +206,97 @@ pub struct SuiteGenerate {
 }
 
 #[derive(ClapArgs, Debug)]
+#[command(after_help = RUN_HELP)]
 pub struct Run {
     /// Tasks: directories, or ids under ./tasks
     #[arg(required = true)]
     pub tasks: Vec<String>,
-    /// null, help, memorizer or reference
+    /// null, help, memorizer, reference, bash, command:CMD or replay:FILE
     #[arg(long)]
     pub agent: String,
-    /// Run directory
+    /// Run directory; with several attempts, the directory of their run directories
     #[arg(short, long, value_name = "RUN")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub model: RunModel,
+    /// Directory with the program of a command: agent, shown read-only at /opt/agent (its bin/ is in PATH)
+    #[arg(long, value_name = "DIR")]
+    pub agent_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub rules: RunRules,
+    /// Attempts at each task; several go to RUN/attempt-1, RUN/attempt-2, …
+    #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub attempts: u32,
+    /// Attempts at work at once (default: cores)
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
     /// Invocations of the reference that the memorizer may make
     #[arg(long, default_value_t = 500)]
     pub probes: usize,
     /// Seed of the memorizer's probes
     #[arg(long, default_value_t = 4242)]
     pub seed: u64,
-    /// Make submissions again that are there already
+    /// Begin anew, whatever the run directory holds of these tasks
     #[arg(long)]
     pub force: bool,
-    /// Cells at work at once (default: cores)
+}
+
+const RUN_HELP: &str = "The same command resumes what was stopped: by Ctrl-C (once: the step is finished and saved; twice: at \
+                        once), by a kill, or by an outage of the model's provider. See docs/agents.md.";
+
+/// The model of agents that use one.
+#[derive(ClapArgs, Debug)]
+pub struct RunModel {
+    /// openai/NAME (any server with OpenAI's chat completions) or anthropic/NAME
     #[arg(long)]
-    pub workers: Option<usize>,
+    pub model: Option<String>,
+    /// Address of the model's server, where it is not the provider's own
+    #[arg(long, value_name = "URL")]
+    pub base_url: Option<String>,
+    /// Environment variable that holds the key (default: OPENAI_API_KEY or ANTHROPIC_API_KEY)
+    #[arg(long, value_name = "NAME")]
+    pub key_env: Option<String>,
+    /// Price table (TOML) instead of the built-in one
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    /// Directory with prompt templates that replace built-in ones
+    #[arg(long, value_name = "DIR")]
+    pub prompts: Option<PathBuf>,
+    /// How long to wait for a provider that limits, is overloaded, or is down
+    #[arg(long, default_value = "20m", value_parser = duration, value_name = "TIME")]
+    pub patience: Duration,
+}
+
+/// What the agent may use. These override the policy file.
+#[derive(ClapArgs, Debug, Default)]
+pub struct RunRules {
+    /// Policy (TOML); fields that it leaves out have their defaults
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Steps (replies of the model) per task
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Dollars per task
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
+    pub cost_limit: Option<f64>,
+    /// Tokens, in and out, per task
+    #[arg(long, value_name = "N")]
+    pub token_limit: Option<u64>,
+    /// Wall-clock time per task
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub wall: Option<Duration>,
+    /// Wall-clock time of one command
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub command_timeout: Option<Duration>,
+    /// Dollars of the whole run, after which no further work is started
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
+    pub run_cost_limit: Option<f64>,
+    /// Tokens of the whole run, after which no further work is started
+    #[arg(long, value_name = "N")]
+    pub run_token_limit: Option<u64>,
+    /// Run tasks whose reference a determined agent could read; every report will say so
+    #[arg(long)]
+    pub accept_unsealed: bool,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -429,6 +498,20 @@ pub enum BenchPart {
     Start,
     /// Memory of grading 10,000 cases
     Memory,
+    /// An invocation through the oracle against the same program executed directly
+    Oracle,
+    /// Start of a cleanroom to the end of its first command
+    Room,
+}
+
+/// Zero or more dollars.
+fn dollars(text: &str) -> Result<f64, String> {
+    let amount: f64 = text.parse().map_err(|_| "expected dollars, such as 2.50".to_owned())?;
+    if amount.is_finite() && amount >= 0.0 {
+        Ok(amount)
+    } else {
+        Err("must be zero or more".to_owned())
+    }
 }
 
 /// `90`, `60s`, `5m`, `1h`, `250ms`.
@@ -462,5 +545,11 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("1d").is_err() && duration("s").is_err());
+    }
+
+    #[test]
+    fn dollars_are_plain_amounts() {
+        assert_eq!(dollars("2.50"), Ok(2.5));
+        assert!(["-1", "nan", "inf", "$2", ""].into_iter().all(|t| dollars(t).is_err()));
     }
 }

@@ -15,6 +15,7 @@ pub struct CommandError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Usage,
+    CheckFailed,
     Environment,
     NothingToDo,
     Cancelled,
@@ -44,15 +45,31 @@ impl CommandError {
         Self::new(Kind::NothingToDo, what)
     }
 
+    /// The user stopped it; the same command resumes.
+    pub fn cancelled(what: impl Display) -> Self {
+        Self::new(Kind::Cancelled, what)
+    }
+
+    /// Done as far as was allowed (a budget that was given is spent).
+    pub fn check_failed(what: impl Display) -> Self {
+        Self::new(Kind::CheckFailed, what)
+    }
+
     /// Adds a remedy.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
+    /// Its first line.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     pub fn code(&self) -> ExitCode {
         match self.kind {
             Kind::Usage => ExitCode::Usage,
+            Kind::CheckFailed => ExitCode::CheckFailed,
             Kind::Environment => ExitCode::Environment,
             Kind::NothingToDo => ExitCode::NothingToDo,
             Kind::Cancelled => ExitCode::Cancelled,
@@ -64,6 +81,7 @@ impl CommandError {
         if context.json {
             let kind = match self.kind {
                 Kind::Usage => "usage",
+                Kind::CheckFailed => "check_failed",
                 Kind::Environment => "environment",
                 Kind::NothingToDo => "nothing_to_do",
                 Kind::Cancelled => "cancelled",
@@ -108,6 +126,12 @@ impl From<reenact_explore::ExploreError> for CommandError {
 
 impl From<reenact_cleanroom::CleanroomError> for CommandError {
     fn from(error: reenact_cleanroom::CleanroomError) -> Self {
+        from(error.is_usage(), &error)
+    }
+}
+
+impl From<reenact_cleanroom::station::StationError> for CommandError {
+    fn from(error: reenact_cleanroom::station::StationError) -> Self {
         from(error.is_usage(), &error)
     }
 }

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod context;
 mod error;
+mod live;
 mod ui;
 
 use clap::Parser;

@@ -1,32 +1,35 @@
 //! `help`: ships a program that prints the reference's help text, whatever it is asked.
 
-use super::Made;
-use crate::baseline::RunOptions;
+use super::asking::{CutShort, ask};
+use super::questions::plain;
 use crate::error::CleanroomError;
-use crate::probe::{self, plain};
+use crate::site::{Agent, AgentEnd, Site};
 use crate::tree::SourceTree;
-use reenact_bundle::shape::reference_cell;
-use reenact_bundle::{Progress, TaskBundle};
 use reenact_model::{CaseObservation, Ended, Observation};
 
 /// How a person would ask a program for help, most likely first.
 const ASKING: [&[&str]; 4] = [&["--help"], &["-h"], &["help"], &[]];
 
-/// Asks the reference for help in the usual ways and ships the longest answer.
-///
-/// # Errors
-/// The reference could not be run at all.
-pub(crate) fn help(
-    task: &TaskBundle,
-    o: &RunOptions,
-    progress: &dyn Progress,
-) -> Result<Made, CleanroomError> {
-    let probes = ASKING.map(plain);
-    let probed = probe::run(&reference_cell(task, &o.cells), o.workers, &probes, progress)?;
-    if best(&probed.seen).is_none() {
-        progress.note("the reference has no help text; the submission prints nothing");
+/// The `help` agent: asks the reference for help in the usual ways and ships the longest answer.
+pub struct Help;
+
+impl Agent for Help {
+    fn name(&self) -> &str {
+        "help"
     }
-    Ok(Made::tree(tree(best(&probed.seen)), Some(probed)))
+
+    fn drive(&self, site: &Site<'_>) -> Result<AgentEnd, CleanroomError> {
+        let answers = ask(site, &ASKING.map(plain), ASKING.len())?;
+        if answers.cut_short == Some(CutShort::Stopped) {
+            return Ok(AgentEnd::Interrupted);
+        }
+        let best = best(&answers.seen);
+        if best.is_none() {
+            site.live.note("the reference has no help text; the submission prints nothing");
+        }
+        tree(best).place(site.room)?;
+        Ok(AgentEnd::Submitted)
+    }
 }
 
 /// The longest answer that came with an ordinary exit; the first of equals.

@@ -1,23 +1,28 @@
 //! `memorizer`: probes the reference and ships a lookup table of its answers. It shows how much of a suite can be had
 //! without understanding anything.
 
-use super::Made;
-use crate::baseline::RunOptions;
+use super::asking::{CutShort, KEEP as STREAM_CAP, ask};
+use super::questions::{digests_before, first_step};
 use crate::ctable::{self, Answer, End, FileOp, Key};
 use crate::error::CleanroomError;
-use crate::probe::{self, digests_before, first_step};
+use crate::site::{Agent, AgentEnd, Budget, Site};
 use crate::tree::SourceTree;
-use reenact_bundle::shape::reference_cell;
-use reenact_bundle::{Progress, TaskBundle};
+use reenact_model::observe::key_bytes as unkey;
 use reenact_model::{Captured, Case, CaseObservation, Ended, Entry, EntryKind, FileSpec, NoBlobs};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Bytes of each stream (and of each file) that are remembered.
-const STREAM_CAP: usize = 64 << 10;
 /// Bytes of the whole table: what gcc compiles in a few seconds. Answers past it are left out.
 const TABLE_CAP: usize = 24 << 20;
 
 const COMPILE_SH: &str = "#!/bin/sh\nset -e\ncc -O1 -w -o executable main.c\n";
+
+/// The `memorizer` agent.
+pub struct Memorizer {
+    /// What to ask (cases; only the input of their first step is looked at), in order of preference.
+    pub probes: Vec<Case>,
+    /// Questions at once; at least 1.
+    pub workers: usize,
+}
 
 /// For the run's manifest.
 pub(crate) fn memorizer_settings() -> BTreeMap<String, String> {
@@ -26,43 +31,53 @@ pub(crate) fn memorizer_settings() -> BTreeMap<String, String> {
         .into()
 }
 
-/// Runs the first step of every probe on the reference and ships the table.
-///
-/// # Errors
-/// The reference could not be run at all.
-pub(crate) fn memorizer(
-    task: &TaskBundle,
-    probes: &[Case],
-    o: &RunOptions,
-    progress: &dyn Progress,
-) -> Result<Made, CleanroomError> {
-    let probes = usable(probes, progress);
-    let probed = probe::run(&reference_cell(task, &o.cells), o.workers, &probes, progress)?;
-    let learned = learn(&probes, &probed.seen);
-    if learned.left_out > 0 {
-        let what = "answers do not fit into the table and are left out";
-        progress.note(&format!("{} {what}", learned.left_out));
+impl Agent for Memorizer {
+    fn name(&self) -> &str {
+        "memorizer"
     }
-    let mut tree = SourceTree::with_compile_sh(COMPILE_SH);
-    let source = ctable::program(&learned.table, learned.fallback.as_ref());
-    tree.add("main.c", 0o644, source.into_bytes());
-    Ok(Made::tree(tree, Some(probed)))
+
+    fn drive(&self, site: &Site<'_>) -> Result<AgentEnd, CleanroomError> {
+        let probes = usable(&self.probes, site);
+        let answers = ask(site, &probes, self.workers)?;
+        if answers.cut_short == Some(CutShort::Stopped) {
+            return Ok(AgentEnd::Interrupted);
+        }
+        let learned = learn(&probes, &answers.seen);
+        if learned.left_out > 0 {
+            let what = "answers do not fit into the table and are left out";
+            site.live.note(&format!("{} {what}", learned.left_out));
+        }
+        site.live.doing("writing the table");
+        let mut tree = SourceTree::with_compile_sh(COMPILE_SH);
+        let source = ctable::program(&learned.table, learned.fallback.as_ref());
+        tree.add("main.c", 0o644, source.into_bytes());
+        tree.place(site.room)?;
+        Ok(match answers.cut_short {
+            Some(_) => AgentEnd::ExhaustedBudget { which: Budget::Wall },
+            None => AgentEnd::Submitted,
+        })
+    }
 }
 
-/// The probes cut to their first step, each distinct one once; those that refer to blobs are no use without a store.
-fn usable(probes: &[Case], progress: &dyn Progress) -> Vec<Case> {
+/// The probes cut to their first step, each distinct one once. Those that refer to blobs are no use without a store, and
+/// those on a terminal cannot be asked through the pipes of a command.
+fn usable(probes: &[Case], site: &Site<'_>) -> Vec<Case> {
     let mut seen = BTreeSet::new();
     let mut out = Vec::new();
-    let mut skipped = 0;
+    let (mut blobs, mut terminals) = (0, 0);
     for probe in probes.iter().filter(|p| !p.steps.is_empty()).map(first_step) {
         if !probe.blobs().is_empty() {
-            skipped += 1;
+            blobs += 1;
+        } else if probe.steps[0].tty.is_some() {
+            terminals += 1;
         } else if seen.insert(probe.input_digest()) {
             out.push(probe);
         }
     }
-    if skipped > 0 {
-        progress.note(&format!("{skipped} probes refer to stored blobs and are left out"));
+    for (count, what) in [(blobs, "refer to stored blobs"), (terminals, "need a terminal")] {
+        if count > 0 {
+            site.live.note(&format!("{count} probes {what} and are left out"));
+        }
     }
     out
 }
@@ -219,34 +234,9 @@ fn links_to(probe: &Case, path: &str, target: &str) -> bool {
         .any(|(p, spec)| matches!(spec, FileSpec::Symlink(t) if key(p) == path && key(t) == target))
 }
 
-/// The bytes of a path key: the inverse of [`reenact_model::observe::path_key`].
-fn unkey(key: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(key.len());
-    let bytes = key.as_bytes();
-    let mut i = 0;
-    while i < bytes.len() {
-        let escape = (bytes[i] == b'\\').then(|| bytes.get(i + 1)).flatten();
-        let hex = key.get(i + 2..i + 4).and_then(|h| u8::from_str_radix(h, 16).ok());
-        match (escape, hex) {
-            (Some(b'\\'), _) => {
-                out.push(b'\\');
-                i += 2;
-            }
-            (Some(b'x'), Some(byte)) => {
-                out.push(byte);
-                i += 4;
-            }
-            _ => {
-                out.push(bytes[i]);
-                i += 1;
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::questions::plain;
     use super::*;
     use proptest::prelude::*;
     use reenact_model::{Content, Digest, Observation, Resources};
@@ -273,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_commonest_error_answers_unknown_input() {
-        let probes = [&["a"], &["b"], &["c"], &["d"]].map(|a| probe::plain(a));
+        let probes = [&["a"], &["b"], &["c"], &["d"]].map(|a| plain(a));
         let error = |text: &[u8]| Some(seen(Ended::Exit { code: 2 }, b"", text));
         let seen = vec![
             error(b"bad"),
@@ -288,7 +278,7 @@ mod tests {
 
     #[test]
     fn limits_teach_nothing_and_signals_are_replayed() {
-        let probe = probe::plain(&["x"]);
+        let probe = plain(&["x"]);
         assert_eq!(
             remember(&probe, &seen(Ended::WallLimit { limit_ms: 9 }, b"partial", b"")),
             None
@@ -302,7 +292,7 @@ mod tests {
 
     #[test]
     fn changes_of_the_workspace_come_in_an_order_that_works() {
-        let mut probe = probe::plain(&[]);
+        let mut probe = plain(&[]);
         let text = |t: &str| FileSpec::File { content: Content::Text(t.into()), executable: false };
         probe.files.insert("keep".into(), text("same"));
         probe.files.insert("old/sub/x".into(), text("gone"));

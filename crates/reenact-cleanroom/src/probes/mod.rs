@@ -1,4 +1,8 @@
 //! The probe log: what an agent asked of the reference.
 
-pub mod coverage;
+mod line;
 pub mod log;
+mod read;
+
+pub use log::ProbeLog;
+pub use read::read;

@@ -1,30 +1,38 @@
-//! A hand-made task bundle around a shell script, and building and running a submission as the grader does.
+//! A hand-made task bundle around a small program, and building and running a submission as the grader does.
 
 use reenact_bundle::TaskBundle;
 use reenact_bundle::shape::{CellOptions, build_cell, candidate_cell, reference_cell};
 use reenact_cleanroom::RunOptions;
 use reenact_model::run::this_harness;
 use reenact_model::{Case, CaseObservation, Digest, Ended, NoBlobs};
+use reenact_sandbox::host::HostCommand;
 use reenact_sandbox::spec::{PROGRAM, WORKSPACE};
 use reenact_sandbox::{Cell, CellSpec, ExportLimits, Invocation, Perturbation};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// A bundle whose reference is `script`.
-pub fn bundle(root: &Path, script: &str) -> TaskBundle {
+/// A bundle whose reference is `toy.c`, compiled statically.
+pub fn bundle(root: &Path) -> TaskBundle {
     let sealed = root.join("sealed");
     std::fs::create_dir_all(&sealed).unwrap();
     std::fs::create_dir_all(root.join("docs")).unwrap();
+    std::fs::write(
+        root.join("docs/help.txt"),
+        "$ ./executable --help\nusage: toy COMMAND [FILE]\n",
+    )
+    .unwrap();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/toy.c");
     let reference = sealed.join("reference");
-    std::fs::write(&reference, script).unwrap();
-    std::fs::set_permissions(&reference, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let digest = Digest::of(script.as_bytes());
+    let out = reference.display().to_string();
+    let built = HostCommand::new("cc", ["-O1", "-static", "-o", &out, source]).run().unwrap();
+    assert!(built.ok(), "{}", String::from_utf8_lossy(&built.stderr));
+    let bytes = std::fs::read(&reference).unwrap();
+    let digest = Digest::of(&bytes);
     let manifest = format!(
         "schema = 1\n[task]\nid = \"path__toy.1\"\ntitle = \"toy\"\nsplit = \"private\"\ncreated = \"2026-01-01T00:00:00Z\"\n\
          [source]\nkind = \"path\"\nname = \"toy\"\nversion = \"1\"\nsha256 = \"{digest}\"\nlicence = \"unknown\"\n\
          [reference]\nsha256 = \"{digest}\"\nsize = {}\nstatic = true\nseal = \"sealed\"\n\
          [platform]\nos = \"linux\"\narch = \"x86_64\"\nrootfs = \"host\"\n",
-        script.len()
+        bytes.len()
     );
     std::fs::write(root.join("task.toml"), manifest).unwrap();
     TaskBundle::open(root.to_str().unwrap()).unwrap()
@@ -35,6 +43,7 @@ pub fn options(out: &Path) -> RunOptions {
         settings: Default::default(),
         out: out.to_path_buf(),
         cells: CellOptions::default(),
+        policy: Default::default(),
         workers: 2,
         harness: this_harness("0.0.0", None, false),
         force: false,

@@ -4,6 +4,7 @@
     reason = "helpers of tests; clippy excuses only the test functions themselves"
 )]
 
+mod attacks;
 mod baselines;
 mod common;
 mod table;

@@ -56,7 +56,7 @@ fn case(key: &Key) -> Case {
 #[test]
 fn arbitrary_bytes_survive_compilation() {
     let temp = tempfile::tempdir().unwrap();
-    let task = crate::common::bundle(&temp.path().join("task"), "#!/bin/sh\n");
+    let task = crate::common::bundle(&temp.path().join("task"));
     let tarball = temp.path().join("submission.tar.gz");
     // Each round compiles one table of dozens of entries; fixed seed.
     let mut runner = TestRunner::new_with_rng(

@@ -38,7 +38,7 @@ pub fn mine(task: &TaskBundle, lab: &Lab<'_>) -> Result<Surface, ExploreError> {
 }
 
 /// Every text file under `docs`, by name. A missing directory is an empty documentation.
-fn documents(docs: &Path) -> Result<Vec<(String, String)>, ExploreError> {
+pub(crate) fn documents(docs: &Path) -> Result<Vec<(String, String)>, ExploreError> {
     let mut found = Vec::new();
     for (name, path) in walk(docs) {
         if std::fs::metadata(&path).is_ok_and(|m| m.len() <= MAX_DOCUMENT) {

@@ -4,6 +4,7 @@
 //! is misunderstood costs only a candidate that the reference answers with an error.
 
 pub mod examples;
+pub mod exits;
 pub mod live;
 pub mod options;
 pub mod sections;

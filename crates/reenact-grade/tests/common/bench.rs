@@ -161,6 +161,7 @@ impl Bench {
                 runtime: false,
                 masks: Vec::new(),
                 source_tree: false,
+                own_terminal: false,
             },
             platform: Platform {
                 os: "linux".to_owned(),
@@ -209,6 +210,7 @@ impl Bench {
             agent_outcome,
             probes: 0,
             wall_ms: 0,
+            work: None,
         };
         let manifest = RunManifest {
             schema: 1,
@@ -218,6 +220,7 @@ impl Bench {
             harness: this_harness("test", None, false),
             isolation: BTreeMap::new(),
             settings: BTreeMap::new(),
+            setup: None,
             tasks: [(ID.to_owned(), task)].into(),
         };
         std::fs::create_dir_all(self.run_dir()).unwrap();

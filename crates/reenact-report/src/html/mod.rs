@@ -5,13 +5,20 @@
 //! effect.
 
 mod base64;
+mod facts;
+mod integrity;
 mod page;
+mod probes;
 mod shelf;
 
 use minijinja::Environment;
 use page::Page;
+use reenact_model::integrity::{Adjudication, IntegrityReport};
+use reenact_model::probe::Probe;
 use reenact_model::run::TaskResult;
+use reenact_model::surface::DocumentedSurface;
 use reenact_model::{BlobSource, Case, Digest, RunManifest, Seal};
+use std::collections::BTreeMap;
 
 const TEMPLATE: &str = include_str!("report.html.j2");
 const STYLE: &str = include_str!("style.css");
@@ -24,6 +31,20 @@ pub struct RunView<'a> {
     pub manifest: &'a RunManifest,
     /// In the order to be shown.
     pub results: &'a [TaskResult],
+    /// What agents left beside their submissions, by task.
+    pub left: &'a BTreeMap<String, Left>,
+}
+
+/// What an agent left beside its submission. Any part may be absent.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// Its probes, if it was given the reference.
+    pub probes: Option<Vec<Probe>>,
+    /// What the documentation says, for the coverage of the probes.
+    pub surface: Option<DocumentedSurface>,
+    pub integrity: Option<IntegrityReport>,
+    /// A person's verdict on the integrity report.
+    pub adjudication: Option<Adjudication>,
 }
 
 /// What a report may say of a task's suite and source.
@@ -76,174 +97,4 @@ fn csp_hash(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixtures::{case, judged, result, seen, step, unseen};
-    use reenact_model::run::this_harness;
-    use reenact_model::{Ended, NoBlobs, Outcome, Verdict};
-
-    fn manifest(agent: &str) -> RunManifest {
-        RunManifest {
-            schema: 1,
-            agent: agent.to_owned(),
-            upper_bound: agent == "reference",
-            created: "2026-01-01T00:00:00Z".into(),
-            harness: this_harness("0.1.0", Some("abc1234"), true),
-            isolation: [("network".to_owned(), "namespace".to_owned())].into(),
-            settings: Default::default(),
-            tasks: Default::default(),
-        }
-    }
-
-    const EVIL: &str =
-        "<script>alert('x')</script>\"><img src=x onerror=alert(1)>\u{202e}\u{1b}[31m";
-
-    #[test]
-    fn hostile_text_in_every_field_stays_text() {
-        let mut hostile = case(
-            r#"{"id":"c-1","steps":[{"argv":["x"],"expect":{"exit":0,"stdout":[{"exact":{"text":"a\n"}}]}}]}"#,
-        );
-        hostile.id = EVIL.into();
-        hostile.group = EVIL.into();
-        hostile.steps[0].argv = vec![EVIL.into()];
-        hostile.steps[0].env.insert(EVIL.into(), EVIL.into());
-        hostile.steps[0].stdin = Some(reenact_model::Content::Text(EVIL.into()));
-        hostile.tags.insert(EVIL.into());
-        hostile.files.insert(EVIL.into(), reenact_model::FileSpec::Symlink(EVIL.into()));
-        let observed = seen(vec![step(Ended::Exit { code: 1 }, EVIL.as_bytes(), EVIL.as_bytes())]);
-        let mut graded = result(EVIL, 0, 2);
-        graded.cases = vec![
-            judged(&hostile, observed),
-            unseen("c-2", Verdict::HarnessError { what: EVIL.into() }),
-        ];
-        graded.why = Some(EVIL.into());
-        graded.outcome = Outcome::BuildFailed;
-        graded.build.ok = false;
-        graded.build.output = format!("{EVIL}\n</pre></details>");
-        graded.build.error = Some(EVIL.into());
-        graded.build.error_code = Some(EVIL.into());
-        graded.notes = vec![EVIL.into()];
-        graded.groups = [(EVIL.to_owned(), Default::default())].into();
-        graded.isolation = [(EVIL.to_owned(), EVIL.to_owned())].into();
-        graded.harness.version = EVIL.into();
-        let mut m = manifest(EVIL);
-        m.settings = [(EVIL.to_owned(), EVIL.to_owned())].into();
-        m.created = EVIL.into();
-        let cases = vec![hostile];
-        let results = vec![graded];
-        let view = |name| RunView { name, manifest: &m, results: &results };
-        let page = html(&[view(EVIL), view("other")], &|_| {
-            Some(SuiteView {
-                cases: &cases,
-                blobs: &NoBlobs,
-                seal: Some(Seal::Guarded),
-                licence: Some(EVIL),
-                source: Some(EVIL.to_owned()),
-            })
-        })
-        .unwrap();
-        assert_eq!(page.matches("<script").count(), 1, "only our own script");
-        assert!(!page.contains("<img") && page.contains("&lt;img"));
-        assert!(!page.contains("\u{202e}") && !page.contains('\u{1b}'));
-        // No attribute is closed early: the hostile quote never stands next to a bracket.
-        assert!(!page.contains("\"><img") && !page.contains("</pre></details>\n</"));
-    }
-
-    #[test]
-    fn the_page_asks_for_nothing_and_allows_no_other_script() {
-        let m = manifest("null");
-        let results = vec![result("a", 1, 4)];
-        let page =
-            html(&[RunView { name: "r", manifest: &m, results: &results }], &|_| None).unwrap();
-        for forbidden in ["http://", "https://", " src=", "@import", "url("] {
-            assert!(!page.contains(forbidden), "{forbidden}");
-        }
-        let policy =
-            page.split("http-equiv=\"Content-Security-Policy\" content=\"").nth(1).unwrap();
-        let policy = policy.split('"').next().unwrap().replace("&#x2f;", "/");
-        assert!(policy.starts_with("default-src 'none';"), "{policy}");
-        for (element, text) in [("script", SCRIPT), ("style", STYLE)] {
-            assert!(policy.contains(&csp_hash(text)), "{policy}");
-            assert!(
-                page.contains(&format!("<{element}>{text}</{element}>")),
-                "the hash is of these bytes"
-            );
-        }
-        assert!(!page.contains(" style=\"") && !page.contains(" onclick="));
-    }
-
-    #[test]
-    fn the_page_tells_scores_failures_and_marks_upper_bounds() {
-        let one = case(
-            r#"{"id":"c-1","group":"options","steps":[{"argv":["--wide"],"expect":{"exit":0,"stdout":[{"exact":{"text":"right\n"}}]}}]}"#,
-        );
-        let mut graded = result("crate__x.1", 3, 4);
-        graded.cases =
-            vec![judged(&one, seen(vec![step(Ended::Exit { code: 0 }, b"wrong\n", b"")]))];
-        let (results, cases) = (vec![graded], vec![one]);
-        let (a, b) = (manifest("memorizer"), manifest("reference"));
-        let runs = [
-            RunView { name: "memorizer", manifest: &a, results: &results },
-            RunView { name: "reference", manifest: &b, results: &results },
-        ];
-        let page = html(&runs, &|_| {
-            Some(SuiteView {
-                cases: &cases,
-                blobs: &NoBlobs,
-                seal: Some(Seal::Sealed),
-                licence: Some("MIT"),
-                source: None,
-            })
-        })
-        .unwrap();
-        for text in [
-            "75.0 %",
-            "3/4",
-            "upper bound",
-            "$PROGRAM",
-            "--wide",
-            "right",
-            "wrong",
-            "sealed",
-            "MIT",
-        ] {
-            assert!(page.contains(text), "{text}");
-        }
-        // In the table of runs and over the run's section, for one run of the two.
-        assert_eq!(page.matches(">upper bound<").count(), 2);
-    }
-
-    #[test]
-    fn a_huge_run_stays_within_its_size() {
-        let cases: Vec<Case> = (0..1000)
-            .map(|i| {
-                let lines: String = (0..150).map(|n| format!("{n} {i} some line of output\\n")).collect();
-                case(&format!(
-                    r#"{{"id":"c-{i}","steps":[{{"argv":["{i}"],"expect":{{"stdout":[{{"exact":{{"text":"{lines}"}}}}]}}}}]}}"#
-                ))
-            })
-            .collect();
-        let wrong: String = (0..150).map(|n| format!("{n} other\n")).collect();
-        let mut graded = result("a", 0, 1000);
-        graded.cases = cases
-            .iter()
-            .map(|c| judged(c, seen(vec![step(Ended::Exit { code: 0 }, wrong.as_bytes(), b"")])))
-            .collect();
-        let m = manifest("null");
-        let results = vec![graded.clone(), TaskResult { task: "b".into(), ..graded }];
-        let run = RunView { name: "r", manifest: &m, results: &results };
-        let page = html(&[run], &|_| {
-            Some(SuiteView {
-                cases: &cases,
-                blobs: &NoBlobs,
-                seal: None,
-                licence: None,
-                source: None,
-            })
-        })
-        .unwrap();
-        assert!(page.len() < 20 << 20, "{}", page.len());
-        assert!(page.contains("c-999"), "cases past the cap are still listed");
-        assert!(page.contains("are listed without"), "and the page says so");
-    }
-}
+mod tests;

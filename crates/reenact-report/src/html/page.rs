@@ -1,13 +1,16 @@
 //! What the template is given: everything already visible text, sized, and within the page's budget.
 
+use super::facts::{self, Fact};
+use super::integrity::IntegritySection;
+use super::probes::ProbesSection;
 use super::shelf::{Budget, Failure, Shelf};
 use super::{RunView, SuiteView};
 use crate::failures::group_failures;
 use crate::summary::{Row, Totals, summarise};
 use crate::visible::{block, text};
 use crate::words;
-use reenact_model::run::{CaseResult, GroupScore, Standing, TaskResult};
-use reenact_model::{Case, RunManifest, Seal};
+use reenact_model::Case;
+use reenact_model::run::{CaseResult, GroupScore, RunTask, Standing, TaskResult};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -29,7 +32,7 @@ struct Run {
     agent: String,
     upper_bound: bool,
     /// Name and value of everything the manifest says.
-    facts: Vec<(String, String)>,
+    facts: Vec<Fact>,
     mean: String,
     totals: Totals,
     tasks: Vec<Task>,
@@ -66,12 +69,18 @@ struct Task {
     anchor: String,
     score: Score,
     time: String,
-    facts: Vec<(String, String)>,
+    facts: Vec<Fact>,
+    /// What the manifest says of the agent's work.
+    agent: Vec<Fact>,
+    /// The reference had no seal, and the user accepted that.
+    unsealed: bool,
     notes: Vec<String>,
     build: Build,
     groups: Vec<Group>,
     failures: Vec<Failure>,
     failing: usize,
+    probes: Option<ProbesSection>,
+    integrity: Option<IntegritySection>,
     /// Cases that are listed without their differences, and cases not even listed.
     without_diff: usize,
     unlisted: usize,
@@ -140,54 +149,18 @@ impl Run {
         let summary = summarise(run.results);
         let task = |(n, (result, row)): (usize, (&TaskResult, &Row))| {
             let anchor = format!("r{index}-t{n}");
-            Task::new(anchor, result, row, suites(&result.task).as_ref(), budget)
+            Task::new(anchor, (result, row), run, suites(&result.task).as_ref(), budget)
         };
         Self {
             name: text(run.name.as_bytes()),
             agent: text(run.manifest.agent.as_bytes()),
             upper_bound: run.manifest.upper_bound,
-            facts: run_facts(run.manifest),
+            facts: facts::of_run(run.manifest),
             mean: summary.totals.mean_score.map_or("–".to_owned(), words::percent),
             tasks: run.results.iter().zip(&summary.rows).enumerate().map(task).collect(),
             totals: summary.totals,
         }
     }
-}
-
-/// Everything that the manifest says, for the reader who wants to make the run again.
-fn run_facts(m: &RunManifest) -> Vec<(String, String)> {
-    let harness = harness_words(&m.harness);
-    let mut out = vec![
-        ("agent".to_owned(), text(m.agent.as_bytes())),
-        ("made".to_owned(), text(m.created.as_bytes())),
-        ("harness".to_owned(), harness),
-    ];
-    out.extend(m.settings.iter().map(|(k, v)| (text(k.as_bytes()), text(v.as_bytes()))));
-    if !m.isolation.is_empty() {
-        out.push(("isolation of the agent".to_owned(), layers(&m.isolation)));
-    }
-    let probes: u64 = m.tasks.values().map(|t| t.probes).sum();
-    if probes > 0 {
-        out.push(("probes of the reference".to_owned(), probes.to_string()));
-    }
-    out
-}
-
-fn harness_words(harness: &reenact_model::run::Harness) -> String {
-    let mut out = format!("reenact {}", text(harness.version.as_bytes()));
-    if let Some(commit) = &harness.commit {
-        out.push_str(&format!(" at {}", text(commit.as_bytes())));
-    }
-    if harness.dirty {
-        out.push_str(" with uncommitted changes");
-    }
-    out
-}
-
-fn layers(layers: &BTreeMap<String, String>) -> String {
-    let items: Vec<String> =
-        layers.iter().map(|(k, v)| text(format!("{k}: {v}").as_bytes())).collect();
-    items.join(" · ")
 }
 
 impl Score {
@@ -210,11 +183,17 @@ impl Score {
 impl Task {
     fn new(
         anchor: String,
-        result: &TaskResult,
-        row: &Row,
+        (result, row): (&TaskResult, &Row),
+        run: &RunView<'_>,
         suite: Option<&SuiteView<'_>>,
         budget: &mut Budget,
     ) -> Self {
+        let entry = run.manifest.tasks.get(&result.task);
+        let left = run.left.get(&result.task);
+        let probes = left.and_then(|l| {
+            let probes = l.probes.as_deref()?;
+            Some(ProbesSection::new(probes, l.surface.as_ref(), budget))
+        });
         let cases: BTreeMap<&str, &Case> =
             suite.iter().flat_map(|s| s.cases).map(|c| (c.id.as_str(), c)).collect();
         let groups = group_failures(result, &|id| cases.get(id).copied());
@@ -228,8 +207,12 @@ impl Task {
             id: text(result.task.as_bytes()),
             score: Score::new(&anchor, row),
             time: words::duration_ms(result.suite_ms),
-            facts: task_facts(result, suite),
-            notes: result.notes.iter().map(|n| text(n.as_bytes())).collect(),
+            facts: facts::of_task(result, suite),
+            agent: entry.map(facts::of_work).unwrap_or_default(),
+            unsealed: entry.and_then(|e| e.work.as_ref()).is_some_and(|w| w.accepted_unsealed),
+            integrity: left.and_then(IntegritySection::new),
+            probes,
+            notes: notes(result, entry),
             build: build(result),
             groups: result.groups.iter().map(|(name, score)| group(name, *score)).collect(),
             failures,
@@ -241,36 +224,11 @@ impl Task {
     }
 }
 
-fn task_facts(result: &TaskResult, suite: Option<&SuiteView<'_>>) -> Vec<(String, String)> {
-    let mut out = Vec::new();
-    let mut push = |name: &str, value: String| out.push((name.to_owned(), value));
-    if let Some(suite) = suite {
-        if let Some(source) = &suite.source {
-            push("source", text(source.as_bytes()));
-        }
-        if let Some(licence) = suite.licence {
-            push("licence", text(licence.as_bytes()));
-        }
-        if let Some(seal) = suite.seal {
-            let words = match seal {
-                Seal::Sealed => "sealed: static, loads no code",
-                Seal::Guarded => "guarded: dynamically linked",
-                Seal::Unsealable => "unsealable: can load code or read raw memory for its caller",
-            };
-            push("reference", words.to_owned());
-        }
-    }
-    push("task", result.task_digest.to_string());
-    push("suite", result.suite_digest.to_string());
-    push("verdicts", result.verdicts_digest.to_string());
-    if let Some(submission) = result.build.submission {
-        push("submission", submission.to_string());
-    }
-    push("graded by", harness_words(&result.harness));
-    if !result.isolation.is_empty() {
-        push("isolation", layers(&result.isolation));
-    }
-    out
+/// What a reader should know of the grading and of the agent's work.
+fn notes(result: &TaskResult, entry: Option<&RunTask>) -> Vec<String> {
+    let work = entry.and_then(|e| e.work.as_ref());
+    let all = result.notes.iter().chain(work.iter().flat_map(|w| &w.notes));
+    all.map(|n| text(n.as_bytes())).collect()
 }
 
 fn build(result: &TaskResult) -> Build {

@@ -47,16 +47,29 @@ struct Full {
     channels: Vec<Channel>,
 }
 
+/// Rough size of all sections on probes of a page, bytes of HTML.
+const PROBE_BUDGET: usize = 3 << 20;
+
 /// What is left of the page's size.
 pub(super) struct Budget {
     diffs: usize,
     lists: usize,
+    probes: usize,
 }
 
 impl Budget {
     /// A whole page.
     pub(super) fn whole() -> Self {
-        Self { diffs: DIFF_BUDGET, lists: LIST_BUDGET }
+        Self { diffs: DIFF_BUDGET, lists: LIST_BUDGET, probes: PROBE_BUDGET }
+    }
+
+    /// Takes room for a row on a probe with so many bytes of text; `false` if there is none.
+    pub(super) fn take_probe(&mut self, text: usize) -> bool {
+        // A quote becomes five bytes; hardly anything else grows.
+        let size = 220 + text * 2;
+        let fits = size <= self.probes;
+        self.probes -= if fits { size } else { 0 };
+        fits
     }
 }
 

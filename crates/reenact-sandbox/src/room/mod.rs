@@ -294,12 +294,7 @@ impl Room {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn run(
-        &self,
-        exec: Exec,
-        sinks: Option<Sinks<'_>>,
-        id: u64,
-    ) -> Result<Executed, SandboxError> {
+    fn run(&self, exec: Exec, sinks: Option<Sinks<'_>>, id: u64) -> Result<Executed, SandboxError> {
         let texts = exec.argv.iter().chain(exec.env.keys()).chain(exec.env.values());
         if exec.argv.is_empty() || texts.chain(&exec.cwd).any(|t| t.contains('\0')) {
             return Err(SandboxError::Spec {

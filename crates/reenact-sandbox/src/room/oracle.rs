@@ -98,10 +98,9 @@ fn how(how: How) -> Ended {
     match how {
         How::Exited(code) => Ended::Exit { code },
         How::Killed(signal) => Ended::Signal { signal },
-        How::NotStarted(errno) => Ended::ExecFailed {
-            errno,
-            what: std::io::Error::from_raw_os_error(errno).to_string(),
-        },
+        How::NotStarted(errno) => {
+            Ended::ExecFailed { errno, what: std::io::Error::from_raw_os_error(errno).to_string() }
+        }
     }
 }
 

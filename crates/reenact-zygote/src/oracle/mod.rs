@@ -21,6 +21,8 @@ pub mod sha256;
 mod start;
 mod stdio;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod veil;
 
 use crate::spawn::ChildConf;

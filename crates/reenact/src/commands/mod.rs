@@ -8,7 +8,7 @@ mod doctor;
 mod grade;
 mod probes;
 mod report;
-mod run;
+pub mod run;
 mod show;
 mod suite;
 mod task;

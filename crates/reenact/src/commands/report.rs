@@ -1,14 +1,16 @@
 //! `reenact report`.
 
-use super::Done;
+use super::{Done, probes};
 use crate::args::Report;
 use crate::commands::grade::{name, results};
 use crate::context::Context;
 use crate::error::CommandError;
 use reenact_bundle::{Suite, TaskBundle, fsx, write_atomic};
+use reenact_model::error::parse_json;
 use reenact_model::run::TaskResult;
 use reenact_model::{ExitCode, RunManifest};
-use reenact_report::{RunView, SuiteView, html};
+use reenact_report::{Left, RunView, SuiteView, html};
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,7 @@ struct Loaded {
     name: String,
     manifest: RunManifest,
     results: Vec<TaskResult>,
+    left: BTreeMap<String, Left>,
 }
 
 pub fn report(args: &Report, context: &Context) -> Done {
@@ -66,11 +69,17 @@ pub fn write(
                 }
             }
         }
-        loaded.push(Loaded { name: name(run), manifest, results });
+        let left = left(run, &manifest, &results, tasks, context);
+        loaded.push(Loaded { name: name(run), manifest, results, left });
     }
     let views: Vec<RunView<'_>> = loaded
         .iter()
-        .map(|l| RunView { name: &l.name, manifest: &l.manifest, results: &l.results })
+        .map(|l| RunView {
+            name: &l.name,
+            manifest: &l.manifest,
+            results: &l.results,
+            left: &l.left,
+        })
         .collect();
     let page = html(&views, &|id| {
         let (task, suite, source) = suites.get(id)?;
@@ -85,6 +94,50 @@ pub fn write(
     .map_err(CommandError::environment)?;
     write_atomic(out, page.as_bytes())?;
     Ok(())
+}
+
+/// What the agents of a run left beside their submissions. A file that cannot be read costs its section, not the report.
+fn left(
+    run: &Path,
+    manifest: &RunManifest,
+    results: &[TaskResult],
+    tasks: Option<&Path>,
+    context: &Context,
+) -> BTreeMap<String, Left> {
+    let mut all = BTreeMap::new();
+    for id in results.iter().map(|r| &r.task) {
+        let told = |part: Result<(), CommandError>| {
+            if let Err(e) = part {
+                e.print(context);
+            }
+        };
+        let mut left = Left::default();
+        told(probes::read(run, id).map(|found| left.probes = found));
+        if left.probes.is_some() {
+            let surface = open_task(manifest, id, tasks)
+                .and_then(|task| Ok(reenact_explore::documented(&task)?));
+            told(surface.map(|found| left.surface = Some(found)));
+        }
+        told(beside(run, id, "integrity").map(|found| left.integrity = found));
+        told(beside(run, id, "adjudication").map(|found| left.adjudication = found));
+        all.insert(id.clone(), left);
+    }
+    all
+}
+
+/// `<id>.KIND.json` of a run's task, if it is there.
+fn beside<T: DeserializeOwned>(
+    run: &Path,
+    id: &str,
+    kind: &str,
+) -> Result<Option<T>, CommandError> {
+    let file = run.join(id).join(format!("{id}.{kind}.json"));
+    if !file.is_file() {
+        return Ok(None);
+    }
+    let bytes = fsx::read(&file)?;
+    let text = String::from_utf8_lossy(&bytes);
+    parse_json(&file, None, &text).map(Some).map_err(CommandError::usage)
 }
 
 /// The manifest of a run directory.

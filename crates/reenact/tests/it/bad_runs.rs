@@ -201,7 +201,7 @@ fn a_full_disk_is_an_error_and_grading_resumes() {
     let small = s.path("small");
     std::fs::create_dir(&small).unwrap();
     let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=32k", "none"])
+        .args(["-t", "tmpfs", "-o", "size=256k", "none"])
         .arg(&small)
         .status()
         .unwrap();

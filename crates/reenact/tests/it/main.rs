@@ -2,8 +2,11 @@
 #![expect(clippy::disallowed_methods, reason = "these tests drive the real binary")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod agents;
 mod bad_input;
 mod bad_runs;
+mod cleanroom;
+mod command_agent;
 mod kill_nine;
 mod main_job;
 mod support;

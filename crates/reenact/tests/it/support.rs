@@ -78,6 +78,8 @@ impl Scratch {
             }
         }
         command.current_dir(self.root()).env("NO_COLOR", "1");
+        // The audit of the host's files is kept from one test to the next.
+        command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
         command
     }
 
@@ -111,6 +113,10 @@ impl Scratch {
             .map(|c| (c["id"].as_str().unwrap().into(), c["verdict"].as_str().unwrap().into()))
             .collect();
         (list, result["verdicts_digest"].as_str().unwrap().to_owned())
+    }
+
+    pub fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.path(path)).unwrap()
     }
 
     pub fn json(&self, path: &str) -> Value {

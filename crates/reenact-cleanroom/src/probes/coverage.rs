@@ -1,1 +1,0 @@
-//! Which documented options, subcommands and error paths an agent ever probed.
