@@ -125,7 +125,7 @@ fn absorb_capture(surface: &mut Surface, text: &str) {
             // A subcommand that answers with the program's own help has no subcommands of its own.
             if !path.contains(&name) && path.len() < 3 {
                 longer.push(name);
-                surface.commands.entry(longer).or_insert_with(Command::default);
+                surface.commands.entry(longer).or_default();
             }
         }
     }

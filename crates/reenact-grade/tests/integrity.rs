@@ -90,7 +90,11 @@ fn a_verdict_holds_for_its_report_only_and_can_come_first() {
 
     report(&bench, &[Severity::Breach, Severity::Breach]);
     let held = bench.grade_fully();
-    assert_eq!(held.outcome, Outcome::TamperingDetected, "another report waits for a verdict of its own");
+    assert_eq!(
+        held.outcome,
+        Outcome::TamperingDetected,
+        "another report waits for a verdict of its own"
+    );
     assert_eq!(held.integrity.unwrap().adjudication, None);
     assert_eq!(stored(&bench).outcome, Outcome::TamperingDetected);
 

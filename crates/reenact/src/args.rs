@@ -239,6 +239,9 @@ pub struct Run {
     /// Begin anew, whatever the run directory holds of these tasks
     #[arg(long)]
     pub force: bool,
+    /// Grade the submissions at once, as `reenact grade` would
+    #[arg(long)]
+    pub grade: bool,
 }
 
 const RUN_HELP: &str = "The same command resumes what was stopped: by Ctrl-C (once: the step is finished and saved; twice: at \

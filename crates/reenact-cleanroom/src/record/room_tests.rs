@@ -79,7 +79,10 @@ fn a_room_goes_on_in_another_room_and_hands_in_the_same_bytes() {
         assert_eq!(notes, ["/workspace/pipe: not restored: a special file"]);
         assert_eq!(sh(&second, LOOK), look);
         // It all belongs to the room's user.
-        sh(&second, "echo more >> src/main.c && rm -r private && rm ~/.cfg/a && git init -q . 2>/dev/null; rm -rf .git; ! grep -q old /tmp/y");
+        sh(
+            &second,
+            "echo more >> src/main.c && rm -r private && rm ~/.cfg/a && git init -q . 2>/dev/null; rm -rf .git; ! grep -q old /tmp/y",
+        );
         Snapshots::of(&one).restore(1, &second).unwrap();
         assert_eq!(sh(&second, LOOK), look);
         let again = make(&second, &task, &two).unwrap();
@@ -94,7 +97,10 @@ fn a_room_goes_on_in_another_room_and_hands_in_the_same_bytes() {
 fn a_workspace_that_is_written_to_is_recorded_all_the_same() {
     let temp = tempfile::tempdir().unwrap();
     let room = room(false);
-    sh(&room, "(while :; do date >> log; rm -rf d; mkdir -p d/e; echo x > d/e/f; mv d/e/f d/g; ln -sf /etc/passwd d/e/f; done) >/dev/null 2>&1 & sleep 0.1");
+    sh(
+        &room,
+        "(while :; do date >> log; rm -rf d; mkdir -p d/e; echo x > d/e/f; mv d/e/f d/g; ln -sf /etc/passwd d/e/f; done) >/dev/null 2>&1 & sleep 0.1",
+    );
     let mut snapshots = Snapshots::of(temp.path());
     for step in 1..=30 {
         let report = snapshots.take(step, &room).unwrap();

@@ -162,9 +162,8 @@ impl Place {
 
 /// Whether `text` can be an id: nothing that leads elsewhere as a file name.
 pub fn is_id(text: &str) -> bool {
-    text.starts_with("room-")
-        && text.len() < 64
-        && text[5..].bytes().all(|b| b.is_ascii_alphanumeric())
+    let rest = text.strip_prefix("room-").unwrap_or_default();
+    !rest.is_empty() && rest.len() < 64 && rest.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]

@@ -193,3 +193,42 @@ fn b6_there_is_no_history_to_read() {
     );
     assert_eq!(found, "");
 }
+
+#[test]
+fn b7_what_is_mounted_is_in_the_manifest() {
+    let temp = tempfile::tempdir().unwrap();
+    let task = bundle(temp.path());
+    let tools = tempfile::tempdir().unwrap();
+    std::fs::write(tools.path().join("config"), "answers?").unwrap();
+    let mount = Mount { source: tools.path().to_path_buf(), target: "/opt/agent".to_owned() };
+    let setup = Setup { mounts: vec![mount], ..Setup::default() };
+    let named = reenact_cleanroom::mounts::digests(&setup.mounts).unwrap();
+    let opened = open(&task, &Policy::default(), &setup).unwrap();
+    let (mounted, _, _) = run(&opened.room, "cut -d' ' -f5 /proc/self/mountinfo");
+    assert!(mounted.lines().any(|m| m == "/opt/agent"), "{mounted}");
+    // The rest is the room's own: the root file system's top level, a few files of /etc, devices, the writable places, masks,
+    // the toolchain.
+    let own = [
+        "/usr",
+        "/bin",
+        "/sbin",
+        "/lib",
+        "/etc/",
+        "/dev",
+        "/proc",
+        "/workspace",
+        "/home/user",
+        "/tmp",
+        "/opt/rust",
+    ];
+    for point in mounted.lines().filter(|p| *p != "/") {
+        let known = own.iter().any(|o| point.starts_with(o));
+        assert!(
+            known || named.contains_key(&format!("mount {point}")),
+            "{point} is not in the manifest"
+        );
+    }
+    // Another content is another digest, and so another run.
+    std::fs::write(tools.path().join("config"), "answers!").unwrap();
+    assert_ne!(named, reenact_cleanroom::mounts::digests(&setup.mounts).unwrap());
+}

@@ -62,7 +62,7 @@ fn prepare<'a>(kept: &'a Kept<'a>) -> Result<Ready<'a>, i32> {
     }
     take_rights(kept)?;
     die_with_broker()?;
-    Ok(Ready {
+    let mut ready = Ready {
         kept,
         signals: k::signal_fd(1 << (sys::SIGCHLD - 1))?,
         received: Received::prepare(),
@@ -72,7 +72,9 @@ fn prepare<'a>(kept: &'a Kept<'a>) -> Result<Ready<'a>, i32> {
         report: Buf::new(4096),
         names: Buf::new(4096),
         before: Look::new(),
-    })
+    };
+    ready.touch();
+    Ok(ready)
 }
 
 /// From here on the file system sees the caller's user: whatever a request names is opened, listed or entered with its rights.
@@ -142,6 +144,16 @@ fn take_work(queue: i32) -> Result<(i32, Work), i32> {
 }
 
 impl Ready<'_> {
+    /// Makes the kernel provide the memory that a usual request needs, now that nobody waits. Each first write would cost a fault.
+    fn touch(&mut self) {
+        const PAGE: usize = 4096;
+        for buffer in [&mut self.pointers, &mut self.report, &mut self.names] {
+            buffer.room(2 * PAGE)[..2 * PAGE].fill(0);
+        }
+        self.stack.touch();
+        touch_own_stack();
+    }
+
     fn serve(&mut self, connection: i32, work: Work) {
         let mut rights = Rights::none();
         if let Err(refusal) = self.attempt(connection, work, &mut rights) {
@@ -257,6 +269,16 @@ impl Ready<'_> {
         scene.ended(&outcome, &after, follow.stdio);
         follow.leftovers();
         Ok(())
+    }
+}
+
+/// Our stack's pages are the broker's, to be copied on the first write.
+#[inline(never)]
+fn touch_own_stack() {
+    let mut deep = [0u8; 32 << 10];
+    for byte in deep.iter_mut().step_by(4096) {
+        // SAFETY: a byte of a local array; volatile, so that it is really written.
+        unsafe { core::ptr::write_volatile(byte, 1) };
     }
 }
 

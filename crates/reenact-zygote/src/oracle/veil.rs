@@ -6,7 +6,6 @@
 //! libraries gets an empty, unreadable file over it, in a mount namespace that only this session and the reference's processes
 //! have; and it is let go. What is mapped stays mapped. The same on every architecture, but for the registers and the breakpoint.
 
-use super::kernel as k;
 use crate::sys::{self, CStr, EPROTO, Res, call, nr};
 
 /// Covers what must not be read: mode 0, empty. The host's plan makes it.

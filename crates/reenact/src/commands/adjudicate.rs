@@ -13,7 +13,9 @@ const SHOWN: usize = 20;
 
 pub fn adjudicate(args: &Adjudicate, context: &Context) -> Done {
     if args.why.trim().is_empty() {
-        return Err(CommandError::usage("--why is empty").hint("say in a sentence what you looked at"));
+        return Err(
+            CommandError::usage("--why is empty").hint("say in a sentence what you looked at")
+        );
     }
     let verdict = match args.verdict {
         Word::Clean => Judgement::Clean,
@@ -33,7 +35,10 @@ pub fn adjudicate(args: &Adjudicate, context: &Context) -> Done {
     );
     match &done.result {
         Some(result) => prose.push_str(&format!("{}: {}\n", args.task, result.outcome.name())),
-        None => prose.push_str(&format!("{}: not graded yet; `reenact grade` will take the verdict into account\n", args.task)),
+        None => prose.push_str(&format!(
+            "{}: not graded yet; `reenact grade` will take the verdict into account\n",
+            args.task
+        )),
     }
     context.made(&prose, &done.path);
     Ok(ExitCode::Done)

@@ -5,7 +5,7 @@ mod rules;
 mod summary;
 
 use super::Done;
-use crate::args::Run;
+use crate::args::{Grade, Run};
 use crate::context::{Context, harness, workers};
 use crate::error::CommandError;
 use crate::live::LiveTable;
@@ -13,6 +13,7 @@ use crate::ui::Ui;
 use choice::{Chosen, Named};
 use reenact_bundle::TaskBundle;
 use reenact_cleanroom::agents::command::AGENT_DIR;
+use reenact_cleanroom::mounts;
 use reenact_cleanroom::open::Setup;
 use reenact_cleanroom::run::{PlannedTask, RunPlan, RunReport, WorkId};
 use reenact_cleanroom::site::Stop;
@@ -21,7 +22,7 @@ use reenact_explore::{ExploreOptions, propose};
 use reenact_model::{Case, ExitCode, Policy};
 use reenact_sandbox::Mount;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 pub use summary::{line, name};
@@ -40,7 +41,28 @@ pub fn run(args: &Run, context: &Context) -> Done {
         Named::Command(command) => Chosen::command(args, command, &policy, context)?,
     };
     let report = in_rooms(args, &policy, tasks, &chosen, context)?;
-    summary::finish(&report, &args.out, &chosen.name, context)
+    if !args.grade {
+        return summary::finish(&report, &args.out, &chosen.name, context);
+    }
+    // The grading's output is the command's; what is left to do of the run comes first.
+    if let Some(error) = summary::undone(&report) {
+        return Err(error);
+    }
+    grade(&report.dirs, args.workers, context)
+}
+
+/// `--grade`: what `reenact grade` does with the run directories just made.
+fn grade(runs: &[PathBuf], workers: Option<usize>, context: &Context) -> Done {
+    let args = Grade {
+        runs: runs.to_vec(),
+        workers,
+        tasks: None,
+        only: Vec::new(),
+        build_timeout: None,
+        force: false,
+        fail_under: None,
+    };
+    super::grade::grade(&args, context)
 }
 
 fn open_tasks(names: &[String]) -> Result<Vec<PlannedTask>, CommandError> {
@@ -78,6 +100,9 @@ fn in_rooms(
     let longest = tasks.iter().map(|t| t.bundle.id().len()).max().unwrap_or(0);
     // ` (attempt 12)`
     let width = if args.attempts > 1 { longest + 13 } else { longest };
+    let room = room_setup(args)?;
+    let mut settings = chosen.settings.clone();
+    settings.extend(mounts::digests(&room.mounts)?);
     let plan = RunPlan {
         tasks,
         agent: chosen.name.clone(),
@@ -85,12 +110,12 @@ fn in_rooms(
         model: chosen.model.clone(),
         prompts: chosen.prompts,
         prices: chosen.prices,
-        settings: chosen.settings.clone(),
+        settings,
         attempts: args.attempts,
         workers: workers(args.workers),
         out: args.out.clone(),
         cells: context.cells.clone(),
-        room: room_setup(args)?,
+        room,
         harness: harness(),
         force: args.force,
     };
@@ -163,6 +188,9 @@ fn reference(args: &Run, policy: &Policy, tasks: &[PlannedTask], context: &Conte
         context.say(&line(&id, &entry));
     }
     drop(ui);
+    if args.grade {
+        return grade(std::slice::from_ref(&args.out), args.workers, context);
+    }
     if context.json {
         let ids: Vec<&str> = tasks.iter().map(|t| t.bundle.id()).collect();
         context

@@ -9,5 +9,6 @@ mod cleanroom;
 mod command_agent;
 mod kill_nine;
 mod main_job;
+mod probes;
 mod support;
 mod unprivileged;

@@ -8,6 +8,7 @@ use crate::error::CleanroomError;
 use reenact_bundle::TaskBundle;
 use reenact_bundle::fsx::read;
 use reenact_model::Digest;
+use reenact_model::integrity::Severity;
 use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::fs::File;
@@ -15,6 +16,14 @@ use std::path::{Path, PathBuf};
 
 /// Shared samples from which a run of code is no chance. One sample stands for about 512 bytes.
 pub const FEWEST: usize = 4;
+/// Shares from which a run of code is a breach, and from which it is worth a note, per mille of the reference's own code: in
+/// programs (which are linked with much the same libraries), and in everything else.
+const IN_PROGRAMS: (usize, usize) = (300, 50);
+const ELSEWHERE: (usize, usize) = (20, 0);
+/// Code of linked libraries is excluded by blocks of this size: between two blocks with known library code …
+const BLOCK: usize = 4096;
+/// … that are at most so many blocks away, everything is library code.
+const GAP: usize = 2;
 /// Files of the toolchain that are read at most.
 const TOOLCHAIN_FILES: usize = 2000;
 
@@ -33,8 +42,44 @@ pub struct Secret {
 pub enum Share {
     /// The whole of it, from this byte on.
     Whole { offset: u64 },
+    /// Its beginning: the header, which no other program has.
+    Head { offset: u64 },
     /// Samples of its code, and how many it has that are its own.
     Code { shared: usize, own: usize, offset: u64 },
+}
+
+impl Share {
+    /// How it counts in bytes that hold a program (or not); `None` if it says nothing.
+    pub fn severity(self, program: bool) -> Option<Severity> {
+        let Self::Code { shared, own, .. } = self else { return Some(Severity::Breach) };
+        let per_mille = shared * 1000 / own.max(1);
+        let (breach, note) = if program { IN_PROGRAMS } else { ELSEWHERE };
+        if per_mille >= breach {
+            Some(Severity::Breach)
+        } else {
+            (per_mille >= note).then_some(Severity::Note)
+        }
+    }
+
+    /// Where it is.
+    pub fn offset(self) -> u64 {
+        let (Self::Whole { offset } | Self::Head { offset } | Self::Code { offset, .. }) = self;
+        offset
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole { .. } => f.write_str("the whole reference"),
+            Self::Head { .. } => f.write_str("the beginning of the reference's file"),
+            Self::Code { shared, own, .. } => {
+                // A sample stands for about half a kibibyte.
+                let (kib, percent) = (shared.div_ceil(2), shared * 100 / (*own).max(1));
+                write!(f, "about {kib} KiB ({percent} %) of the reference's own machine code")
+            }
+        }
+    }
 }
 
 impl Secret {
@@ -65,11 +110,11 @@ impl Secret {
 
     /// What `bytes` share with the reference, if it is more than chance.
     pub fn share(&self, bytes: &[u8]) -> Option<Share> {
-        if let Some(offset) = self.whole(bytes) {
-            return Some(Share::Whole { offset: offset as u64 });
-        }
-        if self.code.len() < FEWEST {
-            return None;
+        match self.head(bytes) {
+            Some((offset, true)) => return Some(Share::Whole { offset: offset as u64 }),
+            Some((offset, false)) => return Some(Share::Head { offset: offset as u64 }),
+            None if self.code.len() < FEWEST => return None,
+            None => {}
         }
         let found = self.shared(bytes);
         if found.len() < FEWEST {
@@ -80,7 +125,7 @@ impl Secret {
         let found: Vec<u64> = found.into_iter().filter(own).collect();
         (found.len() >= FEWEST).then(|| Share::Code {
             shared: found.len(),
-            own: self.code.len() - common.len(),
+            own: self.code.iter().filter(|s| own(s)).count(),
             offset: self.first(bytes, &found),
         })
     }
@@ -90,18 +135,21 @@ impl Secret {
         all.into_iter().filter(|s| self.code.binary_search(s).is_ok()).collect()
     }
 
-    fn whole(&self, bytes: &[u8]) -> Option<usize> {
-        let first = self.bytes.get(..64)?;
-        let last = bytes.len().checked_sub(self.bytes.len())?;
+    /// Where the reference's header is (scripts have none), and whether the rest follows.
+    fn head(&self, bytes: &[u8]) -> Option<(usize, bool)> {
+        let head = self.bytes.get(..64)?;
+        let is_elf = head.starts_with(b"\x7fELF");
+        let mut first = None;
         let mut at = 0;
-        while at <= last {
-            at += bytes[at..].windows(64).position(|w| w == first)?;
+        while let Some(found) = bytes.get(at..)?.windows(64).position(|w| w == head) {
+            at += found;
             if bytes[at..].starts_with(&self.bytes) {
-                return Some(at);
+                return Some((at, true));
             }
+            first = first.or(is_elf.then_some((at, false)));
             at += 1;
         }
-        None
+        first
     }
 
     /// Where about the first of the samples `found` is.
@@ -118,6 +166,8 @@ impl Secret {
         0
     }
 
+    /// Samples of the reference's code that are library code: those of the toolchain's own libraries, and those between
+    /// them, which the linker has changed.
     fn in_toolchain(&self) -> HashSet<u64> {
         let mut common = HashSet::new();
         for path in toolchain_files() {
@@ -125,6 +175,31 @@ impl Secret {
             let Ok(file) = File::open(&path) else { continue };
             let here = samples(file).unwrap_or_default();
             common.extend(here.into_iter().filter(|s| self.code.binary_search(s).is_ok()));
+        }
+        if common.is_empty() {
+            return common;
+        }
+        for (from, to) in code_segments(&self.bytes) {
+            let code = self.bytes.get(from..to).unwrap_or_default();
+            let blocks: Vec<Vec<u64>> = (0..code.len())
+                .step_by(BLOCK)
+                .map(|at| {
+                    let piece = &code[at.saturating_sub(63)..(at + BLOCK).min(code.len())];
+                    samples(piece).unwrap_or_default()
+                })
+                .collect();
+            let known: Vec<bool> =
+                blocks.iter().map(|b| b.iter().any(|s| common.contains(s))).collect();
+            let near = |range: std::ops::Range<usize>| {
+                known
+                    .get(range.start..range.end.min(known.len()))
+                    .is_some_and(|k| k.contains(&true))
+            };
+            for (i, block) in blocks.iter().enumerate() {
+                if near(i.saturating_sub(GAP)..i + 1) && near(i..i + GAP + 1) {
+                    common.extend(block);
+                }
+            }
         }
         common
     }
@@ -217,12 +292,18 @@ pub(crate) mod tests {
         wrapped.extend(&reference);
         assert_eq!(secret.share(&wrapped), Some(Share::Whole { offset: 7 }));
 
+        let begun = secret.share(&reference[..5000]);
+        assert_eq!(begun, Some(Share::Head { offset: 0 }));
         let mut part = noise(3, 200_000);
         part.extend(&code[10_000..30_000]);
         let share = secret.share(&part);
         let Some(Share::Code { shared, own, offset }) = share else { panic!("{share:?}") };
         assert!(shared >= 10 && own > shared, "{shared} of {own}");
         assert!((131_072..=200_000).contains(&offset), "{offset}");
+        let share = Share::Code { shared, own, offset };
+        assert_eq!(share.severity(false), Some(Severity::Breach));
+        let little = Share::Code { shared: 4, own: 1000, offset };
+        assert_eq!((little.severity(false), little.severity(true)), (Some(Severity::Note), None));
 
         assert_eq!(secret.share(&data), None, "data is no code");
         assert_eq!(secret.share(&elf(&noise(4, 60_000), &data)), None);

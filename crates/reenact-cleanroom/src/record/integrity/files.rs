@@ -17,10 +17,6 @@ use std::io::Read;
 const UNPACKED: u64 = 64 << 20;
 /// Sources above this many bytes are data.
 const SOURCE: usize = 4 << 20;
-/// Share of the reference's own code from which a program is made of it, and from which it is worth a note, per mille.
-const MADE_OF: usize = 500;
-const RELATED: usize = 50;
-
 /// Looks at files of a submission.
 pub struct Inspector<'a> {
     pub secret: &'a Secret,
@@ -105,7 +101,8 @@ impl<'a> Inspector<'a> {
         {
             found.extend(shared(item, share, holds_elf(&inner), " inside an archive"));
         }
-        if holds_elf(&inner) {
+        // Version control holds whatever lay there, the oracle's stub among it.
+        if holds_elf(&inner) && !item.path.split('/').any(|p| p == ".git") {
             found.push(finding(
                 item,
                 "archive_with_binary",
@@ -166,37 +163,17 @@ impl<'a> Inspector<'a> {
 const PROCESS_COMMAND: [&str; 3] = ["process::Command", "process::{", "process::*"];
 
 fn shared(item: &Item, share: Share, binary: bool, how: &str) -> Option<IntegrityFinding> {
-    match share {
-        Share::Whole { offset } => Some(finding(
-            item,
-            "reference_in_submission",
-            Severity::Breach,
-            &format!("the whole reference{how}"),
-            "the submission has the reference itself",
-            Some(offset),
-        )),
-        Share::Code { shared, own, offset } => {
-            let per_mille = shared * 1000 / own.max(1);
-            let severity = match binary {
-                false => Severity::Breach,
-                true if per_mille >= MADE_OF => Severity::Breach,
-                true if per_mille >= RELATED => Severity::Note,
-                true => return None,
-            };
-            Some(finding(
-                item,
-                "reference_code",
-                severity,
-                &format!(
-                    "{} % of the reference's machine code{how}, about {} KiB",
-                    per_mille / 10,
-                    shared / 2
-                ),
-                "runs of the reference's own machine code come from its file, or from the same libraries",
-                Some(offset),
-            ))
+    let severity = share.severity(binary)?;
+    let (rule, why) = match share {
+        Share::Whole { .. } => {
+            ("reference_in_submission", "the submission has the reference itself")
         }
-    }
+        Share::Head { .. } | Share::Code { .. } => (
+            "reference_code",
+            "runs of the reference's own machine code come from its file, or from the same libraries",
+        ),
+    };
+    Some(finding(item, rule, severity, &format!("{share}{how}"), why, Some(share.offset())))
 }
 
 fn finding(
@@ -219,7 +196,7 @@ fn finding(
 }
 
 /// An ELF header at the start of a block, as in tar archives, or anywhere in the first block.
-fn holds_elf(bytes: &[u8]) -> bool {
+pub(super) fn holds_elf(bytes: &[u8]) -> bool {
     bytes.chunks(512).any(|block| block.starts_with(b"\x7fELF"))
         || bytes[..bytes.len().min(4096)].windows(4).any(|w| w == b"\x7fELF")
 }

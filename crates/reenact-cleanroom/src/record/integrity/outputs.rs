@@ -1,10 +1,11 @@
 //! What commands printed: the one proof that an agent has seen the reference's code.
 
-use super::bytes::{Secret, Share};
+use super::bytes::Secret;
 use super::decode;
+use super::files::holds_elf;
 use crate::record::blobs::Blobs;
 use reenact_interop::trajectory::Message;
-use reenact_model::integrity::{IntegrityFinding, Severity};
+use reenact_model::integrity::IntegrityFinding;
 
 /// What a message shows of the reference's code, if anything.
 pub fn look(
@@ -19,24 +20,22 @@ pub fn look(
     });
     let kept = kept.or_else(|| message.extra.raw_output.clone().map(String::into_bytes));
     let bytes = kept.unwrap_or_else(|| message.text().into_owned().into_bytes());
-    let found = secret.share(&bytes).map(|s| (s, "")).or_else(|| {
-        let views = decode::views(&bytes);
-        views.iter().find_map(|v| secret.share(v)).map(|s| (s, ", written out as text"))
-    });
-    let (share, how) = found?;
-    let (what, offset) = match share {
-        Share::Whole { offset } => ("the whole reference".to_owned(), offset),
-        Share::Code { shared, offset, .. } => {
-            (format!("about {} KiB of the reference's machine code", shared.div_ceil(2)), offset)
-        }
-    };
+    let written: Vec<Vec<u8>> = decode::views(&bytes);
+    let views =
+        std::iter::once((&bytes, "")).chain(written.iter().map(|v| (v, ", written out as text")));
+    let (share, severity, how) = views
+        .filter_map(|(view, how)| {
+            let share = secret.share(view)?;
+            Some((share, share.severity(holds_elf(view))?, how))
+        })
+        .min_by_key(|(_, severity, _)| *severity)?;
     Some(IntegrityFinding {
         rule: "output_shows_reference".to_owned(),
-        severity: Severity::Breach,
+        severity,
         step: Some(step),
         path: None,
-        offset: Some(offset),
-        evidence: format!("{what}{how}"),
+        offset: Some(share.offset()),
+        evidence: format!("{share}{how}"),
         why: "a command printed runs of the reference's own machine code, which nothing in the cleanroom should hold"
             .to_owned(),
     })

@@ -144,6 +144,9 @@ impl State {
                 current.documents.push(number);
                 pending.push(Pending { number, end: text, tabs: op == "<<-" });
             }
+            // `2>&1` copies a descriptor.
+            Some(">&" | "<&") if text == "-" || text.bytes().all(|b| b.is_ascii_digit()) => {}
+            Some("<&") => current.reads.push(text),
             Some(_) => current.writes.push(text),
             None => {
                 const KEYWORDS: [&str; 14] = [

@@ -10,6 +10,7 @@ use crate::record::test_room::Dir;
 use crate::record::trajectory::{Header, Trajectory};
 use proptest::prelude::*;
 use reenact_interop::trajectory::{Extra, ToolCall};
+use std::io::Read;
 
 fn known() -> Known {
     let text = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
@@ -213,7 +214,7 @@ fn commands_are_split_as_a_shell_would() {
     let cases: [(&str, &[&[&str]]); 12] = [
         ("a 'b c' \"d e\" f\\ g", &[&["a", "b c", "d e", "f g"]]),
         ("a;b&c&&d||e|f\ng", &[&["a"], &["b"], &["c"], &["d"], &["e"], &["f"], &["g"]]),
-        ("a 2>&1 >out 2>/dev/null <in b", &[&["a", "b"]]),
+        ("a 2>&1 >out 2>/dev/null <in b 3<&- &>log", &[&["a", "b"]]),
         ("A=1 B='x y' run $A", &[&["run", "$A"]]),
         ("A=1; run ${A}x", &[&["run", "1x"]]),
         ("run $(inner one) two", &[&["inner", "one"], &["run", "$()", "two"]]),
@@ -230,6 +231,9 @@ fn commands_are_split_as_a_shell_would() {
     for (text, want) in cases {
         assert_eq!(words(text), want, "{text}");
     }
+    let files = &split("a 2>&1 >out <in &>log >&also", "/w")[0];
+    assert_eq!(files.writes, ["out", "log", "also"]);
+    assert_eq!(files.reads, ["in"]);
     let documents = split("cat <<A <<-B\nbody $x\nA\n\tmore\n\tB\n", "/w");
     assert_eq!(documents[0].input, ["body $x\n", "\tmore\n"]);
     let moved = split("(cd a; x); y; cd ../b/./c && z; cd $Q; u", "/w");
@@ -361,6 +365,14 @@ fn outputs_that_show_the_references_code_are_breaches_raw_or_written_out() {
     assert!(report.findings[2].evidence.contains("written out as text"));
 }
 
+fn zlib(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    flate2::read::ZlibEncoder::new(bytes, flate2::Compression::fast())
+        .read_to_end(&mut out)
+        .unwrap();
+    out
+}
+
 #[test]
 fn submissions_with_the_reference_in_them_are_breaches() {
     use Severity::{Breach, Note};
@@ -385,6 +397,8 @@ fn submissions_with_the_reference_in_them_are_breaches() {
             ("blob.c", 0o644, array.as_bytes()),
             ("data.gz", 0o644, &gz),
             ("target/mine", 0o755, &own),
+            (".git/objects/ab/c", 0o644, &zlib(&own)),
+            (".git/objects/ab/d", 0o644, &zlib(&reference)),
         ],
     );
     assert_eq!(
@@ -395,6 +409,7 @@ fn submissions_with_the_reference_in_them_are_breaches() {
             ("prebuilt_binary", Note, Some("bin/ref")),
             ("prebuilt_binary", Note, Some("target/mine")),
             ("reference_code", Breach, Some("blob.bin")),
+            ("reference_in_submission", Breach, Some(".git/objects/ab/d")),
             ("reference_in_submission", Breach, Some("bin/padded")),
             ("reference_in_submission", Breach, Some("bin/ref")),
             ("reference_in_submission", Breach, Some("blob.c")),

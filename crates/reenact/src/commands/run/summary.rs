@@ -32,7 +32,7 @@ pub fn finish(report: &RunReport, out: &Path, agent: &str, context: &Context) ->
 }
 
 /// Why the run is not done, if it is not.
-fn undone(report: &RunReport) -> Option<CommandError> {
+pub fn undone(report: &RunReport) -> Option<CommandError> {
     let mut lines: Vec<String> = Vec::new();
     let failed = |f: &&Finished| !f.entry.agent_outcome.is_final();
     let cancelled = |f: &&Finished| f.entry.agent_outcome == AgentOutcome::Cancelled;
