@@ -7,7 +7,7 @@
 use crate::error::ExploreError;
 use crate::surface::live::documents;
 use crate::surface::options::{Joint, Opt};
-use crate::surface::{Command, Surface, exits, normalise, sections, usage};
+use crate::surface::{Surface, exits, normalise, sections, usage};
 use reenact_bundle::TaskBundle;
 use reenact_model::surface::{
     DocumentedExample, DocumentedExit, DocumentedOption, DocumentedSurface,

@@ -131,6 +131,8 @@ print(f.readline() + f.readline(), p.wait())
 #[test]
 fn signals_to_the_stub_reach_the_reference() {
     same_as_direct(&[
+        // The children of the reference, too; otherwise the pipe would not end.
+        "timeout 0.2 $R -c 'sleep 1000; echo' | cat; echo ${PIPESTATUS[0]}",
         // The reference says when it is ready, so that nothing here depends on time.
         "mkfifo g; $R -c 'trap \"echo got; exit 9\" TERM; echo > g; while :; do sleep 0.01; done' & p=$!; read x < g; kill -TERM $p; wait $p; echo $?",
         "mkfifo g; $R -c 'trap \"echo got\" USR1; echo > g; while :; do sleep 0.01; done' & p=$!; read x < g; kill -USR1 $p; kill $p; wait $p 2>/dev/null; echo $?",
@@ -167,7 +169,9 @@ fn killing_the_stub_kills_the_reference_and_no_more() {
         /workspace/executable -c 'echo $$ > g; exec sleep 1000' & p=$!
         read r < g; kill -9 $p; wait $p 2>/dev/null; echo $?
         while kill -0 $r 2>/dev/null; do sleep 0.01; done
-        kill -0 $(cat other) && echo other lives";
+        kill -0 $(cat other) && echo other lives
+        ./executable -c 'sleep 1000 & echo $! > g; wait' & p=$!
+        read r < g; kill -9 $p; while kill -0 $r 2>/dev/null; do sleep 0.01; done";
     assert_eq!(bench.out(script), "137\nother lives\n");
     assert_eq!(bench.probe(1).1.ended, Ended::Signal { signal: 9 });
 }

@@ -9,7 +9,7 @@ use super::proto::Packet;
 use super::report::encode_refused;
 use super::session;
 use crate::buf::Buf;
-use crate::sys::{self, EAGAIN, POLLIN, PollFd, Res, call};
+use crate::sys::{self, EAGAIN, POLLIN, POLLOUT, PollFd, Res, call};
 
 /// Sessions at once. Each is one invocation, or what a daemon left.
 const MAX_SESSIONS: usize = 1024;
@@ -21,6 +21,8 @@ const SPARE: usize = 2;
 const MAX_IDLE: usize = 4096;
 /// While sessions run, they are reaped at least this often, milliseconds.
 const REAP_MS: usize = 200;
+/// How long a request may wait for a session to take it before it is refused, microseconds.
+const HAND_US: u64 = 10_000_000;
 /// How long sessions may take to end their references when the room ends, microseconds.
 const LAST_US: u64 = 2_000_000;
 
@@ -260,9 +262,28 @@ impl Broker<'_> {
         }
         let mut rights = Rights::none();
         rights.add(fd);
-        k::send(self.give, &[&work.encode()], &rights, k::MSG_DONTWAIT)?;
-        self.spare -= 1;
-        Ok(())
+        let deadline = sys::now_us() + HAND_US;
+        loop {
+            match k::send(self.give, &[&work.encode()], &rights, k::MSG_DONTWAIT) {
+                Ok(_) => {
+                    self.spare = self.spare.saturating_sub(1);
+                    return Ok(());
+                }
+                // Sessions have been forked that did not get to run yet; the queue is short (net.unix.max_dgram_qlen).
+                Err(EAGAIN) if sys::now_us() < deadline => self.wait_for_takers(),
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    fn wait_for_takers(&mut self) {
+        let mut room = [PollFd { fd: self.give, events: POLLOUT, revents: 0 }];
+        // Whatever it finds, the next attempt tells.
+        let _waited = sys::poll(&mut room, 100);
+        self.reap();
+        if self.spare == 0 {
+            self.fork();
+        }
     }
 
     /// Says no without a session.

@@ -121,10 +121,12 @@ impl Follow<'_> {
                 }
                 Err(EINTR) => {}
                 Err(EAGAIN) => return,
-                // The stub was killed: so is what it stands for. (Or it is not our stub: that sends no descriptors now.)
+                // The stub was killed: so is what it stands for, with its process group, as whoever kills that way mostly
+                // means it (a command's session, `timeout -s KILL`). (Or it is not our stub: that sends no descriptors now.)
                 Ok(_) | Err(_) => {
                     self.hang_up();
                     if running {
+                        self.signal(SIGKILL, true);
                         let _killed = sys::kill(self.pid, SIGKILL);
                     }
                     return;

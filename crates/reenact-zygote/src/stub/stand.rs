@@ -12,6 +12,8 @@ const SIGCONT: i32 = 18;
 const SIGWINCH: i32 = 28;
 /// `si_code` of signals that the kernel itself sends: the terminal's, above all.
 const SI_KERNEL: i32 = 0x80;
+/// `si_code` of kill(2).
+const SI_USER: i32 = 0;
 /// Exit status if the session is gone without a word.
 const LOST: i32 = 125;
 
@@ -43,7 +45,23 @@ pub fn stand(call: Call) -> ! {
     }
 }
 
-/// `struct signalfd_siginfo`: signal, errno, code, and more; 128 bytes.
+/// Whether the sender is timeout(1) that runs us. It signals its child and then its whole group, children of the child
+/// included; they are in the reference's group, not in ours.
+fn is_timeout(sender: i32) -> bool {
+    let (parent, group) = (k::number(nr::GETPPID) as i32, k::number(nr::GETPGRP) as i32);
+    if sender != parent || sender != group {
+        return false;
+    }
+    let mut path = k::Path::new(b"/proc/");
+    path.number(sender as u32).add(b"/comm");
+    let Ok(fd) = sys::openat(sys::AT_FDCWD, path.c(), sys::O_RDONLY, 0) else { return false };
+    let mut name = [0u8; 16];
+    let read = sys::read(fd, &mut name);
+    sys::close(fd);
+    read.is_ok_and(|n| name[..n] == *b"timeout\n")
+}
+
+/// `struct signalfd_siginfo`: signal, errno, code, sender, and more; 128 bytes.
 fn pass_signal(signals: i32, connection: i32, proxy: &mut Proxy) {
     let mut info = [0u8; 128];
     if sys::read(signals, &mut info) != Ok(128) {
@@ -58,7 +76,8 @@ fn pass_signal(signals: i32, connection: i32, proxy: &mut Proxy) {
             _ => {}
         }
     }
-    let packet = Packet::Signal { signal, group: code == SI_KERNEL };
+    let group = code == SI_KERNEL || (code == SI_USER && is_timeout(word(12)));
+    let packet = Packet::Signal { signal, group };
     // If the session is gone, its socket says so next.
     let _passed = k::send(connection, &[&packet.encode()], &Rights::none(), 0);
 }

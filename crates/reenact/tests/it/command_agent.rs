@@ -219,7 +219,11 @@ fn mini_swe_agent() -> Option<PathBuf> {
 
 #[test]
 fn the_real_mini_swe_agent_works_to_a_graded_submission() {
-    let Some(agent) = mini_swe_agent() else {
+    let Some(agent) = (0..3).find_map(|_| mini_swe_agent()) else {
+        assert!(
+            std::env::var_os("REENACT_REQUIRE_PIP").is_none(),
+            "mini-swe-agent cannot be installed by pip, though REENACT_REQUIRE_PIP says that it can"
+        );
         eprintln!("SKIPPED: mini-swe-agent cannot be installed by pip here (no package index?)");
         return;
     };

@@ -20,6 +20,8 @@ pub const FEWEST: usize = 4;
 /// programs (which are linked with much the same libraries), and in everything else.
 const IN_PROGRAMS: (usize, usize) = (300, 50);
 const ELSEWHERE: (usize, usize) = (20, 0);
+/// Bytes of the reference's beginning that no other program has: with its headers, and its build's identifier where it has one.
+const HEAD: usize = 1024;
 /// Code of linked libraries is excluded by blocks of this size: between two blocks with known library code …
 const BLOCK: usize = 4096;
 /// … that are at most so many blocks away, everything is library code.
@@ -137,11 +139,14 @@ impl Secret {
 
     /// Where the reference's header is (scripts have none), and whether the rest follows.
     fn head(&self, bytes: &[u8]) -> Option<(usize, bool)> {
-        let head = self.bytes.get(..64)?;
+        if self.bytes.len() < 64 {
+            return None;
+        }
+        let head = &self.bytes[..self.bytes.len().min(HEAD)];
         let is_elf = head.starts_with(b"\x7fELF");
         let mut first = None;
         let mut at = 0;
-        while let Some(found) = bytes.get(at..)?.windows(64).position(|w| w == head) {
+        while let Some(found) = bytes.get(at..)?.windows(head.len()).position(|w| w == head) {
             at += found;
             if bytes[at..].starts_with(&self.bytes) {
                 return Some((at, true));
@@ -325,5 +330,61 @@ pub(crate) mod tests {
         wild[0x48..0x50].copy_from_slice(&u64::MAX.to_le_bytes());
         assert_eq!(Secret::new(wild).code, Vec::<u64>::new());
         assert_eq!(Secret::new(b"#!/bin/sh\n".to_vec()).share(&[0; 100]), None);
+    }
+}
+#[cfg(test)]
+mod scratch_real {
+    #[test]
+    fn real_leaks() {
+        for t in [
+            "crate__hexyl.0.17.0",
+            "deb__figlet.2.2.5-3-b1",
+            "crate__xsv.0.13.0",
+            "deb__jq.1.6-2.1-deb12u3",
+            "deb__lz4.1.9.4-1",
+            "deb__fzf.0.38.0-1-b1",
+        ] {
+            let b = std::fs::read(format!("/tmp/matrix/tasks/{t}/sealed/reference"))
+                .or_else(|_| std::fs::read(format!("/tmp/forge-tasks/{t}/sealed/reference")))
+                .unwrap();
+            let began = std::time::Instant::now();
+            let s = super::Secret::new(b.clone());
+            let segs = super::code_segments(&b);
+            let (from, to) = segs[0];
+            let mid = from + (to - from) / 4;
+            let common = s.common.get_or_init(|| s.in_toolchain()).len();
+            eprintln!(
+                "{t}: size {} code {} common {common} in {:?}",
+                b.len(),
+                s.code.len(),
+                began.elapsed()
+            );
+            for len in [2000usize, 8000, 32000, 128_000] {
+                let piece = &b[mid..(mid + len).min(to)];
+                eprintln!(
+                    "   {len}: {:?}",
+                    s.share(piece).map(|x| (x.to_string(), x.severity(false)))
+                );
+            }
+            for u in [
+                "crate__hexyl.0.17.0",
+                "crate__sd.1.0.0",
+                "crate__xsv.0.13.0",
+                "deb__jq.1.6-2.1-deb12u3",
+                "deb__pigz.2.6-1",
+                "crate__choose.1.3.7",
+            ] {
+                if u == t {
+                    continue;
+                }
+                let o = std::fs::read(format!("/tmp/matrix/tasks/{u}/sealed/reference"))
+                    .or_else(|_| std::fs::read(format!("/tmp/forge-tasks/{u}/sealed/reference")))
+                    .unwrap();
+                eprintln!(
+                    "   vs {u}: {:?}",
+                    s.share(&o).map(|x| (x.to_string(), x.severity(true)))
+                );
+            }
+        }
     }
 }
