@@ -505,6 +505,10 @@ pub enum BenchPart {
     Oracle,
     /// Start of a cleanroom to the end of its first command
     Room,
+    /// Append of one step to a trajectory
+    Trajectory,
+    /// Eight scripted agents at once
+    Agents,
 }
 
 /// Zero or more dollars.

@@ -1,5 +1,6 @@
 //! `reenact bench`: ratios against the floor of the same run. Figures, never pass or fail.
 
+mod agents;
 mod room;
 
 use super::Done;
@@ -51,6 +52,12 @@ pub fn bench(args: &Bench, context: &Context) -> Done {
     }
     if wanted(BenchPart::Room) {
         lines.push(room::start(context)?);
+    }
+    if wanted(BenchPart::Trajectory) {
+        lines.push(agents::trajectory()?);
+    }
+    if wanted(BenchPart::Agents) {
+        lines.extend(agents::agents(context)?);
     }
     if context.json {
         context.print_json(&lines);
@@ -183,7 +190,7 @@ fn make_task(dir: &Path, cases: usize) -> Result<TaskBundle, CommandError> {
     let toml = format!(
         "schema = 1\n[task]\nid = \"path__bench.1\"\ntitle = \"bench\"\nsplit = \"public\"\ncreated = \"2026-01-01T00:00:00Z\"\n\
          [source]\nkind = \"path\"\nname = \"bench\"\nversion = \"1\"\nsha256 = \"{digest}\"\nlicence = \"unknown\"\n\
-         [reference]\nsha256 = \"{digest}\"\nsize = {}\nstatic = false\nseal = \"guarded\"\n\
+         [reference]\nsha256 = \"{digest}\"\nsize = {}\nstatic = false\nseal = \"guarded\"\nmasks = [\"{program}\"]\n\
          [platform]\nos = \"linux\"\narch = \"x86_64\"\nrootfs = \"host\"\n",
         bytes.len()
     );
