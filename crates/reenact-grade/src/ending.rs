@@ -7,7 +7,9 @@ use crate::result::{self, Head, assemble, case_results};
 use crate::suite_run::Undone;
 use crate::task::TaskGrading;
 use reenact_model::Verdict;
-use reenact_model::run::{AgentOutcome, BuildResult, JournalRecord, Outcome, Standing, TaskResult};
+use reenact_model::run::{
+    AgentOutcome, BuildResult, JournalRecord, Outcome, Standing, TaskResult, UNSEALED_NOTE,
+};
 use std::collections::BTreeMap;
 
 /// Where a task stands after its last stage.
@@ -99,6 +101,9 @@ pub(crate) fn finish(
     let id = grading.bundle.id();
     if grading.run.manifest.upper_bound {
         notes.insert(0, "upper bound: the submission is the reference itself".to_owned());
+    }
+    if grading.run.manifest.tasks[id].work.as_ref().is_some_and(|w| w.accepted_unsealed) {
+        notes.push(UNSEALED_NOTE.to_owned());
     }
     if grading.run.manifest.tasks[id].task != grading.bundle.digest {
         notes.push("task.toml has changed since the run was made".to_owned());

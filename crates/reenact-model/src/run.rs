@@ -408,6 +408,10 @@ pub fn verdicts_digest<'a>(cases: impl Iterator<Item = (&'a str, &'a Verdict)>) 
     hasher.finish()
 }
 
+/// Note of a result whose reference could be read by its agent (`--accept-unsealed`); tables and reports show it.
+pub const UNSEALED_NOTE: &str =
+    "the agent could have read the reference: it was accepted without a seal";
+
 /// Schema of [`TaskResult`] and [`RunManifest`].
 pub const RUN_SCHEMA: u32 = SCHEMA;
 

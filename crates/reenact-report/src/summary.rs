@@ -1,7 +1,7 @@
 //! Figures of a run over its tasks.
 
 use reenact_model::Outcome;
-use reenact_model::run::{Standing, TaskResult};
+use reenact_model::run::{Standing, TaskResult, UNSEALED_NOTE};
 use serde::Serialize;
 
 /// A run's results in figures; what `--json` prints.
@@ -33,6 +33,9 @@ pub struct Row {
     /// Wall-clock time of the build and of the suite, milliseconds.
     pub build_ms: u64,
     pub suite_ms: u64,
+    /// The agent could have read the reference (`--accept-unsealed`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub accepted_unsealed: bool,
 }
 
 /// The three totals, and figures over the valid results alone.
@@ -87,6 +90,7 @@ fn row(result: &TaskResult) -> Row {
         why: result.why.clone(),
         build_ms: result.build.wall_ms,
         suite_ms: result.suite_ms,
+        accepted_unsealed: result.notes.iter().any(|n| n == UNSEALED_NOTE),
     }
 }
 

@@ -125,6 +125,9 @@ fn remarks(p: Paint, row: &Row, run: Option<&str>) -> String {
     if let Some(why) = &row.why {
         push(text(why.as_bytes()));
     }
+    if row.accepted_unsealed {
+        push(reenact_model::run::UNSEALED_NOTE.to_owned());
+    }
     if row.harness_errors > 0 {
         push(format!(
             "{} could not be judged (harness error)",
@@ -195,6 +198,7 @@ mod tests {
         results[2].outcome = Outcome::SandboxFailed;
         results[2].why = Some("no space left on device\x1b[31m".into());
         results[2].harness_errors = 10;
+        results[1].notes.push(reenact_model::run::UNSEALED_NOTE.to_owned());
         let shown = table(&summarise(&results), "runs/x", false);
         assert_eq!(
             shown,
@@ -205,6 +209,7 @@ task        score   passed  resolved  outcome         build  suite
 crate__a.1  100 %  400/400  yes       graded          1.2 s  3.4 s
 deb__b.22   0.3 %    1/300  no        graded          1.2 s  3.4 s
 c               –     0/10  –         sandbox_failed  1.2 s  3.4 s
+  deb__b.22: the agent could have read the reference: it was accepted without a seal
   c: no space left on device⟨ESC⟩[31m
   c: 10 cases could not be judged (harness error)
 valid 2 · excluded for infrastructure 1 · adjudicated 0 · mean score 50.1 % · resolved 1/2 · almost resolved 1

@@ -52,6 +52,7 @@ pub fn bench(args: &Bench, context: &Context) -> Done {
     }
     if wanted(BenchPart::Room) {
         lines.push(room::start(context)?);
+        lines.push(room::opened(context)?);
     }
     if wanted(BenchPart::Trajectory) {
         lines.push(agents::trajectory()?);

@@ -3,6 +3,9 @@
 use super::{Line, median, us};
 use crate::context::Context;
 use crate::error::CommandError;
+use reenact_bundle::Quiet;
+use reenact_cleanroom::open::{Setup, open_room};
+use reenact_model::Policy;
 use reenact_sandbox::host::HostCommand;
 use reenact_sandbox::room::{Exec, ExecEnd, Input, OracleSpec, Room, RoomSpec};
 use reenact_sandbox::spec::{CellLimits, PROGRAM};
@@ -118,6 +121,33 @@ pub fn oracle(runs: usize, context: &Context) -> Result<Vec<Line>, CommandError>
         });
     }
     Ok(lines)
+}
+
+/// (f) As an agent gets it: reference verified, room, documentation, audit with a warm cache, first command.
+pub fn opened(context: &Context) -> Result<Line, CommandError> {
+    let dir = tempfile::tempdir().map_err(CommandError::environment)?;
+    let task = super::make_task(dir.path(), 1)?;
+    let policy = Policy { accept_unsealed: true, ..Policy::default() };
+    let setup = Setup::default();
+    let floor = reenact_sandbox::floor::bare_spawn("/bin/true", &[])?;
+    let mut times = Vec::new();
+    // The first audit of a host reads its whole root file system, and the first of a task looks everything up.
+    for i in 0..13 {
+        let begun = Instant::now();
+        let opened = open_room(&task, &policy, &context.cells, &setup, Box::new(|_| {}), &Quiet)?;
+        opened.room.exec(exec(&["/bin/true"]))?;
+        if i >= 2 {
+            times.push(begun.elapsed());
+        }
+    }
+    let ours = median(times);
+    Ok(Line {
+        what: "start of a cleanroom, audit (warm) included, to the end of its first command, median of 11"
+            .to_owned(),
+        floor: format!("{:.1} ms (one bare spawn)", us(floor) / 1000.0),
+        ours: format!("{:.1} ms", us(ours) / 1000.0),
+        ratio: us(ours) / us(floor),
+    })
 }
 
 /// (f) From nothing to the end of the first command in a room with an oracle.
