@@ -127,8 +127,8 @@ fn steps(messages: &[Message]) -> impl Iterator<Item = (u64, &Message)> {
 
 /// Puts findings into the report: one of each kind, breaches first, bounded.
 fn fill(report: &mut IntegrityReport, found: Vec<IntegrityFinding>) {
-    let mut once: BTreeMap<(Severity, String, Option<String>, String), (IntegrityFinding, u64)> =
-        BTreeMap::new();
+    type Key = (Severity, String, Option<String>, String);
+    let mut once: BTreeMap<Key, (IntegrityFinding, u64)> = BTreeMap::new();
     for finding in found {
         let key = (
             finding.severity,

@@ -1,5 +1,6 @@
 //! What a run leaves: trajectory, snapshots, submission, integrity report.
 
+mod archive;
 pub mod blobs;
 pub mod files;
 pub mod integrity;

@@ -15,12 +15,14 @@ use std::path::{Path, PathBuf};
 /// Files opened for reading, for tests of what is read.
 type Opened = RefCell<Vec<String>>;
 
+type Meddle = Box<dyn FnMut(&Path)>;
+
 /// A room without processes: its root is a temporary directory.
 pub(crate) struct Dir {
     root: tempfile::TempDir,
     pub opened: Opened,
     /// Called before a file is opened.
-    pub meddle: RefCell<Option<Box<dyn FnMut(&Path)>>>,
+    pub meddle: RefCell<Option<Meddle>>,
 }
 
 impl Dir {

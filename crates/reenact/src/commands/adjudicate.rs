@@ -31,7 +31,7 @@ pub fn adjudicate(args: &Adjudicate, context: &Context) -> Done {
     }
     let mut prose = done.report.as_ref().map_or_else(
         || format!("{}: there is no integrity report; the verdict stands by itself\n", args.task),
-        |report| findings(report),
+        findings,
     );
     match &done.result {
         Some(result) => prose.push_str(&format!("{}: {}\n", args.task, result.outcome.name())),

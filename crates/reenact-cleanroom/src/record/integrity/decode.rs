@@ -48,12 +48,11 @@ fn hex_line(line: &[u8], bytes: &mut Vec<u8>, words: &mut Vec<u8>) {
         return;
     }
     // `0x7f, 0x45`, `\x7f\x45`, `7f 45 4c`, `7f454c46…`
-    let mut tokens = line
+    let tokens = line
         .split(|b| !b.is_ascii_alphanumeric() && *b != b'\\')
         .flat_map(|t| t.split(|b| *b == b'\\'))
-        .filter(|t| !t.is_empty())
-        .peekable();
-    while let Some(token) = tokens.next() {
+        .filter(|t| !t.is_empty());
+    for token in tokens {
         let marked = token.strip_prefix(b"0x").or_else(|| token.strip_prefix(b"x"));
         let raw = match marked {
             Some(digits) if digits.len() == 1 => even(&[b'0', digits[0]]),

@@ -29,7 +29,8 @@ pub(super) fn fetches_package(program: &str, arguments: &[String]) -> bool {
             matches!(verb, "install" | "download" | "add" | "pip")
                 && !has("--no-index")
                 && !plain[1..].iter().any(local)
-                && !(has("-r") || has("-e"))
+                && !has("-r")
+                && !has("-e")
         }
         "npm" | "pnpm" | "yarn" => {
             matches!(verb, "install" | "i" | "add" | "pack" | "view")

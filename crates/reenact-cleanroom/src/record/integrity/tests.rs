@@ -346,7 +346,7 @@ fn outputs_that_show_the_references_code_are_breaches_raw_or_written_out() {
     let reference = elf(&code, b"");
     let mut dump = String::new();
     for (i, line) in code[..20_000].chunks(16).enumerate() {
-        let pairs: Vec<String> = line.chunks(2).map(|p| reenact_model::digest::to_hex(p)).collect();
+        let pairs: Vec<String> = line.chunks(2).map(reenact_model::digest::to_hex).collect();
         dump.push_str(&format!("{:08x}: {}  ................\n", i * 16, pairs.join(" ")));
     }
     let own = elf(&noise(9, 60_000), b"");
