@@ -103,6 +103,17 @@ pub fn lay_over(
         RootBase::Dir(dir) => dir.clone(),
     };
     let mut b = Builder { plan, stage, spec: &spec, made: BTreeSet::new() };
+    // The mount table shows the paths that an overlay was made of: they are given by way of the stage, and the way is taken
+    // down again, so that nobody else can use it.
+    let mut ways = Vec::new();
+    for (i, layer) in spec.rootfs.layers.iter().enumerate() {
+        let way = b.at(&format!("run/.l{i}"));
+        b.plan.mkdir(&way, 0o700);
+        b.plan.mount(&format!("layer {i}"), layer, &way, "", BIND, "");
+        ways.push((layer, way));
+    }
+    let empty = b.at("run/.e");
+    b.plan.mkdir(&empty, 0o755);
     for name in b.layer_names()? {
         if OWN.contains(&name.as_str()) {
             continue;
@@ -112,12 +123,16 @@ pub fn lay_over(
         if source.is_symlink() {
             continue;
         }
-        let mut lower = b.layers_with(&name);
-        if source.is_dir() {
-            lower.push(source);
-        }
+        let layered = ways.iter().filter(|(layer, _)| layer.join(&name).is_dir());
+        let mut lower: Vec<PathBuf> = layered.map(|(_, way)| Path::new(way).join(&name)).collect();
+        // An overlay without an upper directory needs two lower ones.
+        let under = if source.is_dir() { b.at(&name) } else { empty.clone() };
+        lower.push(PathBuf::from(under));
         b.dir(&name);
         b.stack(&name, &lower);
+    }
+    for (_, way) in &ways {
+        b.plan.umount(way, libc::MNT_DETACH);
     }
     for layer in b.layers_with("etc").iter().rev() {
         for name in list(layer)? {

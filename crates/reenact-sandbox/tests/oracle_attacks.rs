@@ -24,6 +24,8 @@ struct Fixtures {
     _dir: tempfile::TempDir,
     fixed: PathBuf,
     dynamic: PathBuf,
+    /// Dynamic, with part of its code in a private library.
+    parted: PathBuf,
     layer: PathBuf,
     attack: PathBuf,
     steal: PathBuf,
@@ -46,27 +48,38 @@ static FIXTURES: LazyLock<Fixtures> = LazyLock::new(|| {
     };
     let layer = dir.path().join("layer");
     std::fs::create_dir_all(layer.join(LIBRARIES)).unwrap();
-    let private = format!("layer/{LIBRARIES}/libprivate-of-reference.so.1");
-    cc("private.c", &private, &["-shared", "-fPIC", "-Wl,-soname,libprivate-of-reference.so.1"]);
+    let private = format!("layer/{LIBRARIES}/libprivate-part.so.1");
+    cc("private.c", &private, &["-shared", "-fPIC", "-Wl,-soname,libprivate-part.so.1"]);
     let private = dir.path().join(private).display().to_string();
     Fixtures {
         layer,
         fixed: cc("refprog.c", "static-reference", &["-static"]),
-        dynamic: cc("refprog.c", "dynamic-reference", &["-DDYNAMIC", &private]),
+        dynamic: cc("refprog.c", "dynamic-reference", &["-DDYNAMIC"]),
+        parted: cc("refprog.c", "parted-reference", &["-DDYNAMIC", "-DPARTED", &private]),
         attack: cc("attack.c", "attack", &["-static"]),
         steal: cc("steal.c", "steal.so", &["-shared", "-fPIC"]),
         _dir: dir,
     }
 });
 
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Static,
+    /// Run with AT_SECURE.
+    Dynamic,
+    Parted,
+}
+
 struct Bench {
+    kind: Kind,
     room: Room,
     mode: &'static str,
     events: Arc<Mutex<Vec<OracleEvent>>>,
 }
 
-fn bench(mode: &'static str, secure: bool, force_userns: bool) -> Bench {
+fn bench(mode: &'static str, kind: Kind, force_userns: bool) -> Bench {
     let f = &*FIXTURES;
+    let secure = kind != Kind::Static;
     let events = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&events);
     let spec = RoomSpec {
@@ -85,8 +98,12 @@ fn bench(mode: &'static str, secure: bool, force_userns: bool) -> Bench {
         hostname: "localhost".to_owned(),
         env: BTreeMap::new(),
         oracle: Some(OracleSpec {
-            reference: if secure { f.dynamic.clone() } else { f.fixed.clone() },
-            layers: if secure { vec![f.layer.clone()] } else { Vec::new() },
+            reference: match kind {
+                Kind::Static => f.fixed.clone(),
+                Kind::Dynamic => f.dynamic.clone(),
+                Kind::Parted => f.parted.clone(),
+            },
+            layers: if kind == Kind::Parted { vec![f.layer.clone()] } else { Vec::new() },
             secure,
             own_terminal: false,
         }),
@@ -96,17 +113,18 @@ fn bench(mode: &'static str, secure: bool, force_userns: bool) -> Bench {
     for (name, path) in [("attack", &f.attack), ("steal.so", &f.steal)] {
         room.put_file(&format!("/tmp/{name}"), 0o755, &std::fs::read(path).unwrap()).unwrap();
     }
-    Bench { room, mode, events }
+    Bench { kind, room, mode, events }
 }
 
 /// The modes in which a reference may be given to an agent. The dynamic one needs root.
 fn every_mode(test: impl Fn(&Bench)) {
-    for (mode, secure, userns) in [
-        ("root, static", false, false),
-        ("root, dynamic with AT_SECURE", true, false),
-        ("user namespace, static", false, true),
+    for (mode, kind, userns) in [
+        ("root, static", Kind::Static, false),
+        ("root, dynamic", Kind::Dynamic, false),
+        ("root, dynamic with a private library", Kind::Parted, false),
+        ("user namespace, static", Kind::Static, true),
     ] {
-        let bench = bench(mode, secure, userns);
+        let bench = bench(mode, kind, userns);
         test(&bench);
         bench.nothing_lies_about();
         assert_eq!(
@@ -206,7 +224,7 @@ impl Bench {
 #[test]
 fn a00_the_secret_is_in_the_reference_and_the_search_finds_it() {
     let f = &*FIXTURES;
-    for path in [&f.fixed, &f.dynamic] {
+    for path in [&f.fixed, &f.dynamic, &f.parted] {
         assert!(holds_secret(&std::fs::read(path).unwrap()));
     }
     assert!(!holds_secret(&std::fs::read(&f.attack).unwrap()));
@@ -391,8 +409,30 @@ fn a33_34_43_44_there_are_no_new_namespaces_and_no_mounts() {
 #[test]
 fn a35_executing_itself_again_with_orders_for_the_loader() {
     every_mode(|b| {
+        // However it is called: in a pipe, in the background, on a terminal, as its own child.
+        let mut calls =
+            vec!["./executable secure", "./executable secure | cat", "./executable secure & wait"];
+        calls.push("script -qec './executable secure' /dev/null");
+        if b.kind != Kind::Parted {
+            calls.push("./executable exec /proc/self/exe secure");
+        }
+        for call in calls.iter().filter(|_| b.kind != Kind::Static) {
+            assert_eq!(b.run(call).out.trim_end(), "AT_SECURE 1", "{}: {call}", b.mode);
+        }
+        b.run("script -qec './executable reexec LD_PRELOAD=/tmp/steal.so reexec' /dev/null");
         let done = b.run("./executable reexec LD_PRELOAD=/tmp/steal.so reexec");
-        assert_eq!((done.out.as_str(), done.code()), ("again\n", 0), "{}: {}", b.mode, done.err);
+        if b.kind == Kind::Parted {
+            // Its library is covered by then: it does not start again.
+            assert_eq!(done.code(), 127, "{}: {}", b.mode, done.err);
+        } else {
+            assert_eq!(
+                (done.out.as_str(), done.code()),
+                ("again\n", 0),
+                "{}: {}",
+                b.mode,
+                done.err
+            );
+        }
         b.run("./executable reexec LD_AUDIT=/tmp/steal.so reexec; ./executable reexec LD_DEBUG=all reexec");
         assert_eq!(b.run("cat /tmp/stolen 2>/dev/null").out, "", "{}", b.mode);
     });
@@ -493,7 +533,9 @@ fn a52_the_mount_table_names_no_path_of_the_host() {
         let done = b.run("cat /proc/self/mountinfo; ./executable cat /proc/self/mountinfo; ./executable cat /proc/self/maps");
         assert!(done.out.contains("/workspace/executable"), "{}", b.mode);
         assert!(
-            !done.out.contains("hostpath-") && !done.out.contains("reference"),
+            !done.out.contains("hostpath-")
+                && !done.out.contains("-reference")
+                && !done.out.contains("/layer"),
             "{}: {}",
             b.mode,
             done.out
@@ -522,14 +564,14 @@ fn a53_nothing_can_be_typed_into_a_terminal() {
 fn a54_private_libraries_are_covered_once_they_are_loaded() {
     every_mode(|b| {
         assert_eq!(b.run("./executable answer").out, "42\n", "{}", b.mode);
-        let library = format!("/{LIBRARIES}/libprivate-of-reference.so.1");
+        let library = format!("/{LIBRARIES}/libprivate-part.so.1");
         b.run(&format!("cat {library}"));
         let done = b.run(&format!(
             "./executable cat {library}; ./executable fork cat {library}; ./executable fork sh -c 'cat < {library}'; \
-             ./executable cat < {library}; ./executable fork find /usr/lib -name '*private-of*' -size +0; \
+             ./executable cat < {library}; ./executable fork find /usr/lib -name '*private-part*' -size +0; \
              LD_PRELOAD={library} ./executable x; ./executable fork ls -l {library}"
         ));
-        assert!(!done.out.contains("private-of-reference.so.1\n/"), "{}: {}", b.mode, done.out);
+        assert!(!done.out.contains("private-part.so.1\n/"), "{}: {}", b.mode, done.out);
         // Many at once: each has its own cover.
         let many = b.run(&format!(
             "for i in $(seq 40); do ./executable cat {library} 2>/dev/null & ./executable answer & done; wait"

@@ -93,9 +93,9 @@ import socket, subprocess, sys
 def talk(*args, data=b''):
     a, b = socket.socketpair()
     c, d = socket.socketpair()
+    a.sendall(data); a.shutdown(socket.SHUT_WR)
     p = subprocess.Popen(['/workspace/executable', *args], stdin=b, stdout=d, stderr=subprocess.STDOUT)
     b.close(); d.close()
-    a.sendall(data); a.shutdown(socket.SHUT_WR)
     out = b''
     while True:
         x = c.recv(65536)
@@ -135,7 +135,7 @@ fn signals_to_the_stub_reach_the_reference() {
         "timeout 0.2 $R -c 'sleep 1000; echo' | cat; echo ${PIPESTATUS[0]}",
         // The reference says when it is ready, so that nothing here depends on time.
         "mkfifo g; $R -c 'trap \"echo got; exit 9\" TERM; echo > g; while :; do sleep 0.01; done' & p=$!; read x < g; kill -TERM $p; wait $p; echo $?",
-        "mkfifo g; $R -c 'trap \"echo got\" USR1; echo > g; while :; do sleep 0.01; done' & p=$!; read x < g; kill -USR1 $p; kill $p; wait $p 2>/dev/null; echo $?",
+        "mkfifo g; $R -c 'trap \"echo got > g\" USR1; echo > g; while :; do sleep 0.01; done' & p=$!; read x < g; kill -USR1 $p; read x < g; echo $x; kill $p; wait $p 2>/dev/null; echo $?",
         "mkfifo g; $R -c 'echo > g; exec sleep 1000' & p=$!; read x < g; kill -QUIT $p; kill -HUP $p; wait $p 2>/dev/null; echo $?",
         "{ timeout 0.2 $R -c 'exec sleep 1000'; echo $?; timeout -s KILL 0.2 $R -c 'exec sleep 1000'; echo $?; } 2>/dev/null",
         "{ timeout -k 0.1 0.1 $R -c 'trap \"\" TERM; while :; do sleep 0.01; done'; echo $?; } 2>/dev/null",
@@ -153,13 +153,18 @@ fn the_stub_dies_of_what_the_reference_dies_of() {
 #[test]
 fn stopping_and_going_on() {
     let bench = Bench::new(SHELL);
-    let script = "set -m; mkfifo g
-        /workspace/executable -c 'echo > g; kill -STOP $$; echo went on' & p=$!
-        read x < g
-        until grep -q '^State:.T' /proc/$p/status; do sleep 0.01; done
-        jobs | sed 's/ .*//'
-        kill -CONT $p; wait -f $p; echo $?";
-    assert_eq!(bench.out(script), "[1]+\nwent on\n0\n");
+    let script = "
+import os, signal, subprocess
+p = subprocess.Popen(['./executable', '-c', 'kill -STOP $$; echo went on; kill -TSTP $$; exit 3'])
+for _ in range(2):
+    _, status = os.waitpid(p.pid, os.WUNTRACED)
+    print('stopped', os.WIFSTOPPED(status), flush=True)
+    os.kill(p.pid, signal.SIGCONT)
+_, status = os.waitpid(p.pid, 0)
+print(os.WEXITSTATUS(status))
+";
+    bench.room.put_file("/workspace/t.py", 0o644, script.as_bytes()).unwrap();
+    assert_eq!(bench.out("python3 t.py"), "stopped True\nwent on\nstopped True\n3\n");
 }
 
 #[test]
@@ -180,12 +185,12 @@ fn killing_the_stub_kills_the_reference_and_no_more() {
 fn three_hundred_at_once() {
     let bench = Bench::new(SHELL);
     let script = "mkdir o; exec 9<> /dev/null; mkfifo go
-        for i in $(seq 300); do ./executable -c 'read x < go; echo $1; exit $(($1 % 7))' x $i > o/$i & p[$i]=$!; done
+        for i in $(seq 300); do ./executable -c 'read x < go; echo $1; exit $(($1 % 7))' x $i > o/$i 2>> said & p[$i]=$!; done
         # Every one of them waits at the gate before it opens.
         until [ $(cat /proc/[0-9]*/comm 2>/dev/null | grep -c '^executable$') -ge 600 ] || [ -e enough ]; do sleep 0.05; [ $((n++)) -gt 400 ] && > enough; done
         exec 8<> go; for i in $(seq 300); do echo x >&8; done
         for i in $(seq 300); do wait ${p[$i]}; [ $? = $((i % 7)) ] || echo bad $i; done
-        cat o/* | sort -n | uniq | wc -l; [ -e enough ] && echo not at once";
+        cat o/* | sort -n | uniq | wc -l; [ -e enough ] && echo not at once; cat said";
     assert_eq!(bench.out(&format!("{script}; true")), "300\n");
     let began = bench.events().iter().filter(|e| matches!(e, OracleEvent::Began(_))).count();
     assert_eq!(began, 300);
@@ -264,16 +269,19 @@ fn loaders_get_no_orders() {
 #[test]
 fn reports_tell_what_happened() {
     let bench = Bench::new(SHELL);
-    bench.out("echo old > changed; mkdir dir; printf abc | ./executable -c 'cat; echo n > new; echo more >> changed; echo > dir/deep; echo e >&2' x dir/deep 2> err");
+    bench.out("echo old > changed; mkdir dir; ./executable -c 'cat; echo n > new; echo more >> changed; echo > dir/deep; echo e >&2' x dir/deep 2> err <<< abc | cat");
     let (began, ended) = bench.probe(1);
     assert_eq!(began.cwd, b"/workspace");
     assert_eq!(began.argv.len(), 5);
     assert!(began.parent.first().is_some_and(|p| p.ends_with(b"bash")), "{:?}", began.parent);
-    assert_eq!((began.stdin.kind, began.stdin.bytes), (StreamKind::Pipe, 3));
-    assert_eq!((began.stdin.head.as_slice(), began.stdin.complete), (&b"abc"[..], true));
-    assert_eq!(began.stdin.sha256, Some(sha256(b"abc")));
+    assert_eq!((began.stdin.kind, began.stdin.bytes), (StreamKind::Pipe, 4));
+    assert_eq!((began.stdin.head.as_slice(), began.stdin.complete), (&b"abc\n"[..], true));
+    assert_eq!(began.stdin.sha256, Some(sha256(b"abc\n")));
     assert_eq!(ended.ended, Ended::Exit { code: 0 });
-    assert_eq!((ended.stdout.kind, ended.stdout.head.as_slice()), (StreamKind::Pipe, &b"abc"[..]));
+    assert_eq!(
+        (ended.stdout.kind, ended.stdout.head.as_slice()),
+        (StreamKind::Pipe, &b"abc\n"[..])
+    );
     assert!(ended.stdout.complete && !ended.merged && ended.wall_us > 0);
     assert_eq!((ended.stderr.kind, ended.stderr.head.as_slice()), (StreamKind::File, &b"e\n"[..]));
     let mut files = ended.files.clone();

@@ -165,6 +165,6 @@ fn broker(
     plan.not_dumpable();
     let cookie = random_u64()?;
     plan.seccomp(cookie, &filter::program(filter::Kind::Oracle, cookie));
-    plan.serve(oracle.own_terminal);
+    plan.serve(oracle.own_terminal, oracle.secure);
     Ok(plan)
 }

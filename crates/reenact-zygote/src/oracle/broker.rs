@@ -12,11 +12,11 @@ use crate::buf::Buf;
 use crate::sys::{self, EAGAIN, POLLIN, POLLOUT, PollFd, Res, call};
 
 /// Sessions at once. Each is one invocation, or what a daemon left.
-const MAX_SESSIONS: usize = 1024;
+const MAX_SESSIONS: isize = 1024;
 /// Sessions beyond those, which only refuse.
-const MAX_REFUSING: usize = 64;
+const MAX_REFUSING: isize = 64;
 /// Sessions that wait for work.
-const SPARE: usize = 2;
+const SPARE: isize = 2;
 /// Connections without a request; the oldest gives way.
 const MAX_IDLE: usize = 4096;
 /// While sessions run, they are reaped at least this often, milliseconds.
@@ -62,9 +62,11 @@ struct Broker<'a> {
     give: i32,
     epoll: i32,
     seq: u64,
-    /// Children, and those among them that wait for work.
-    children: usize,
-    spare: usize,
+    /// Pids of the sessions, as `i32`s.
+    sessions: Buf,
+    /// How many of them wait for work. Negative: some have died that should have taken some.
+    spare: isize,
+    /// Connections without a request, oldest first, as `i32`s.
     idle: Buf,
     max_idle: usize,
 }
@@ -98,7 +100,7 @@ fn arrange<'a>(conf: &Conf<'a>) -> Result<Broker<'a>, i32> {
         give,
         epoll,
         seq: 0,
-        children: 0,
+        sessions: Buf::new(4096),
         spare: 0,
         idle: Buf::new(4096),
         max_idle,
@@ -130,6 +132,18 @@ fn protect() -> Result<(), i32> {
     Ok(())
 }
 
+/// Removes a number from a list of them; false if it was not there.
+fn remove(list: &mut Buf, number: i32) -> bool {
+    let numbers = list.bytes().as_chunks::<4>().0;
+    let Some(at) = numbers.iter().position(|n| i32::from_ne_bytes(*n) == number) else {
+        return false;
+    };
+    let len = list.len();
+    list.bytes_mut().copy_within(4 * (at + 1)..len, 4 * at);
+    list.truncate(len - 4);
+    true
+}
+
 #[repr(C, packed)]
 #[derive(Clone, Copy)]
 struct Event {
@@ -145,7 +159,7 @@ impl Broker<'_> {
         self.refill();
         let mut events = [Event { events: 0, fd: 0 }; 64];
         loop {
-            let timeout = if self.children > self.spare { REAP_MS } else { usize::MAX };
+            let timeout = if self.sessions() > self.spare { REAP_MS } else { usize::MAX };
             let n = match self.wait(&mut events, timeout) {
                 Ok(n) => n,
                 Err(sys::EINTR) => 0,
@@ -210,7 +224,7 @@ impl Broker<'_> {
     /// Keeps a connection until its request comes.
     fn keep(&mut self, fd: i32) {
         if self.idle.len() / 4 >= self.max_idle {
-            let oldest = self.idle_at(0);
+            let oldest = self.idle.bytes().first_chunk().map_or(-1, |fd| i32::from_ne_bytes(*fd));
             self.forget(oldest);
             sys::close(oldest);
         }
@@ -220,45 +234,33 @@ impl Broker<'_> {
         self.idle.push(&fd.to_ne_bytes());
     }
 
-    fn idle_at(&self, i: usize) -> i32 {
-        self.idle.bytes().as_chunks::<4>().0.get(i).map_or(-1, |fd| i32::from_ne_bytes(*fd))
-    }
-
     fn forget(&mut self, fd: i32) {
         const DEL: usize = 2;
         // SAFETY: DEL takes no event. It must be named: sessions share the description, so that closing is not enough.
         let _gone =
             unsafe { call(nr::EPOLL_CTL, [self.epoll as usize, DEL, fd as usize, 0, 0, 0]) };
-        let chunks = self.idle.bytes().as_chunks::<4>().0;
-        if let Some(at) = chunks.iter().position(|b| i32::from_ne_bytes(*b) == fd) {
-            let len = self.idle.len();
-            self.idle.bytes_mut().copy_within(4 * (at + 1)..len, 4 * at);
-            self.idle.truncate(len - 4);
-        }
+        remove(&mut self.idle, fd);
     }
 
     /// Hands a connection with a request to a session.
     fn dispatch(&mut self, fd: i32) {
         self.seq += 1;
-        let busy = self.children - self.spare;
+        let busy = self.sessions() - self.spare;
         let refuse = busy >= MAX_SESSIONS;
         let handed = if busy >= MAX_SESSIONS + MAX_REFUSING {
             Err(EAGAIN)
         } else {
-            if self.spare == 0 {
-                self.fork();
-            }
             self.hand(fd, Work { seq: self.seq, refuse })
         };
-        if handed.is_err() {
-            self.refuse(fd);
+        if let Err(errno) = handed {
+            self.refuse(fd, errno);
         }
         sys::close(fd);
     }
 
     fn hand(&mut self, fd: i32, work: Work) -> Result<(), i32> {
-        if self.spare == 0 {
-            return Err(EAGAIN);
+        while self.spare <= 0 {
+            self.fork()?;
         }
         let mut rights = Rights::none();
         rights.add(fd);
@@ -266,11 +268,12 @@ impl Broker<'_> {
         loop {
             match k::send(self.give, &[&work.encode()], &rights, k::MSG_DONTWAIT) {
                 Ok(_) => {
-                    self.spare = self.spare.saturating_sub(1);
+                    self.spare -= 1;
                     return Ok(());
                 }
-                // Sessions have been forked that did not get to run yet; the queue is short (net.unix.max_dgram_qlen).
-                Err(EAGAIN) if sys::now_us() < deadline => self.wait_for_takers(),
+                // Sessions have been forked that did not get to run yet, and the queue is full; or the user has too many
+                // descriptors on their way.
+                Err(EAGAIN | k::ETOOMANYREFS) if sys::now_us() < deadline => self.wait_for_takers(),
                 Err(errno) => return Err(errno),
             }
         }
@@ -280,54 +283,59 @@ impl Broker<'_> {
         let mut room = [PollFd { fd: self.give, events: POLLOUT, revents: 0 }];
         // Whatever it finds, the next attempt tells.
         let _waited = sys::poll(&mut room, 100);
+        sys::sleep_us(200);
         self.reap();
-        if self.spare == 0 {
-            self.fork();
-        }
+        self.refill();
     }
 
     /// Says no without a session.
-    fn refuse(&self, fd: i32) {
-        let said = Packet::Failed { errno: EAGAIN }.encode();
+    fn refuse(&self, fd: i32, errno: i32) {
+        let said = Packet::Failed { errno }.encode();
         // The caller may be gone, and the host may be behind; neither may hold us up.
         let _told = k::send(fd, &[&said], &Rights::none(), k::MSG_DONTWAIT);
         let mut report = Buf::new(256);
-        encode_refused(b"too many invocations at once", &mut report);
+        let why: &[u8] = match errno {
+            EAGAIN => b"too many invocations, or processes, at once",
+            _ => b"no session could be started",
+        };
+        encode_refused(why, &mut report);
         let _reported =
             k::send(self.kept.conf.host, &[report.bytes()], &Rights::none(), k::MSG_DONTWAIT);
         report.release();
     }
 
     fn refill(&mut self) {
-        while self.spare < SPARE && self.children < MAX_SESSIONS + MAX_REFUSING {
-            if !self.fork() {
+        while self.spare < SPARE && self.sessions() < MAX_SESSIONS + MAX_REFUSING {
+            if self.fork().is_err() {
                 return; // tried again at the next event
             }
         }
     }
 
-    fn fork(&mut self) -> bool {
+    fn fork(&mut self) -> Result<(), i32> {
         // SAFETY: a plain fork: memory is copied, and both sides go on from here.
-        match unsafe { call(sys::nr::CLONE, [sys::SIGCHLD, 0, 0, 0, 0, 0]) } {
-            Ok(0) => session::run(&self.kept),
-            Ok(_) => {
-                self.children += 1;
+        match unsafe { call(sys::nr::CLONE, [sys::SIGCHLD, 0, 0, 0, 0, 0]) }? {
+            0 => session::run(&self.kept),
+            pid => {
+                self.sessions.push(&(pid as i32).to_ne_bytes());
                 self.spare += 1;
-                true
+                Ok(())
             }
-            Err(_) => false,
         }
     }
 
-    /// Reaps what has ended. A session that did not end by itself may have been a spare one.
+    fn sessions(&self) -> isize {
+        (self.sessions.len() / 4) as isize
+    }
+
+    /// Reaps what has ended: sessions, and references whose session died.
     fn reap(&mut self) {
-        while let Ok(Some((_, status, _))) = sys::wait4(-1, sys::WNOHANG | sys::WALL) {
-            self.children = self.children.saturating_sub(1);
-            if status != 0 {
-                // Counting a spare too few costs one more process; one too many would leave a caller waiting.
-                self.spare = self.spare.saturating_sub(1);
+        while let Ok(Some((pid, status, _))) = sys::wait4(-1, sys::WNOHANG | sys::WALL) {
+            // A session that did not end by itself may not have taken its work. Counting a spare too few costs one more
+            // process; one too many would leave a caller waiting.
+            if remove(&mut self.sessions, pid) && status != 0 {
+                self.spare -= 1;
             }
-            self.spare = self.spare.min(self.children);
         }
     }
 

@@ -41,7 +41,8 @@ pub const ENXIO: i32 = 6;
 pub const EINVAL: i32 = 22;
 pub const EMFILE: i32 = 24;
 pub const EPIPE: i32 = 32;
-pub const ENOBUFS: i32 = 105;
+pub const ECONNRESET: i32 = 104;
+pub const ETOOMANYREFS: i32 = 109;
 
 pub const O_PATH: usize = 0o10000000;
 pub const O_ACCMODE: usize = 3;

@@ -27,6 +27,8 @@ const CLONE_NEWPID: usize = 0x2000_0000;
 /// What a session has ready before its request comes.
 struct Ready<'a> {
     kept: &'a Kept<'a>,
+    /// The reference, in the mount namespace in which it will run.
+    reference: i32,
     signals: i32,
     received: Received,
     mirror: Mirror,
@@ -57,13 +59,13 @@ fn prepare<'a>(kept: &'a Kept<'a>) -> Result<Ready<'a>, i32> {
         call(sys::nr::CLOSE_RANGE, [last, u32::MAX as usize, 0, 0, 0, 0])?;
         call(nr::SETNS, [kept.conf.pid_ns as usize, CLONE_NEWPID, 0, 0, 0, kept.conf.cookie])?;
     }
-    if !kept.conf.hidden.is_empty() {
-        veil::own_mounts(kept.conf.cookie)?;
-    }
+    let reference =
+        if kept.conf.secure { veil::own_mounts(kept.conf.cookie)? } else { kept.conf.reference };
     take_rights(kept)?;
     die_with_broker()?;
     let mut ready = Ready {
         kept,
+        reference,
         signals: k::signal_fd(1 << (sys::SIGCHLD - 1))?,
         received: Received::prepare(),
         mirror: Mirror::open()?,
@@ -200,6 +202,7 @@ impl Ready<'_> {
         let complaints = stdio.complaints(head.inherited().position(|n| n == 2), rights);
         let mut child = Start {
             conf: &self.kept.conf,
+            reference: self.reference,
             head: &head,
             fds: &rights.fds()[..head.inherited_count()],
             terminal,

@@ -24,6 +24,7 @@ pub enum Cwd<'a> {
 /// Everything the child needs.
 pub struct Start<'a> {
     pub conf: &'a Conf<'a>,
+    pub reference: i32,
     pub head: &'a Head<'a>,
     /// In the order of the head's numbers.
     pub fds: &'a [i32],
@@ -118,8 +119,8 @@ fn show_terminal(terminal: i32, conf: &Conf<'_>) -> Res {
     }
     let mut path = k::Path::new(b"/dev/pts/");
     path.number(minor + (major - 136) * 256);
-    // With private libraries the session has a mount namespace of its own already, which must stay ours and its.
-    if conf.hidden.is_empty() {
+    // In secure-execution mode the session has a mount namespace of its own already, which must stay ours and its.
+    if !conf.secure {
         // SAFETY: plain numbers; the cookie lets the call through our filter.
         unsafe { call(sys::nr::UNSHARE, [CLONE_NEWNS, 0, 0, 0, 0, conf.cookie]) }?;
     }
@@ -139,7 +140,7 @@ fn place_descriptors(start: &Start<'_>) -> Result<i32, i32> {
     for ((to, from), number) in moved.iter_mut().zip(start.fds).zip(start.head.inherited()) {
         *to = if *from == number as i32 { *from } else { out_of_the_way(*from)? };
     }
-    let reference = out_of_the_way(start.conf.reference)?;
+    let reference = out_of_the_way(start.reference)?;
     for (from, number) in moved.iter().zip(start.head.inherited()) {
         k::dup_onto(*from, number as i32)?;
     }

@@ -10,6 +10,8 @@ use crate::sys::{self, CStr, EPROTO, Res, call, nr};
 
 /// Covers what must not be read: mode 0, empty. The host's plan makes it.
 const COVER: CStr<'static> = CStr::lit(b"/run/.none\0");
+/// The stub, beside where it is mounted. The host's plan puts it there.
+const STUB: CStr<'static> = CStr::lit(b"/run/.o/executable\0");
 const PTRACE: usize = 101;
 const WAITID: usize = 247;
 const SIGTRAP: usize = 5;
@@ -186,9 +188,24 @@ impl Traced {
     }
 }
 
-/// A mount namespace of the session's own, for [`load_then_cover`].
-pub fn own_mounts(cookie: usize) -> Res {
+/// A mount namespace of the session's own, and the reference as it is mounted there. Executed by a descriptor of *another*
+/// namespace's mount, a file's capability would not count (`mnt_may_suid` in the kernel: foreign mounts are `nosuid`), the kernel
+/// would not set AT_SECURE, and the loader would take orders when the reference executes itself again. So wherever a
+/// reference is to run in secure-execution mode in a namespace of its own, it is opened in that namespace: the stub is lifted,
+/// and put back. Done ahead of any request.
+pub fn own_mounts(cookie: usize) -> Result<i32, i32> {
     const CLONE_NEWNS: usize = 0x0002_0000;
+    const MNT_DETACH: usize = 2;
+    const O_PATH: usize = 0o10000000;
+    const MS_BIND: usize = 4096;
+    const MS_REMOUNT_BIND_RDONLY_NOSUID_NODEV: usize = 32 | 4096 | 1 | 2 | 4;
+    let none = CStr::lit(b"\0");
+    let path = CStr::lit(b"/workspace/executable\0");
     // SAFETY: plain numbers; the cookie lets the call through our filter.
-    unsafe { call(nr::UNSHARE, [CLONE_NEWNS, 0, 0, 0, 0, cookie]) }
+    unsafe { call(nr::UNSHARE, [CLONE_NEWNS, 0, 0, 0, 0, cookie]) }?;
+    crate::setup::umount(path, MNT_DETACH, cookie)?;
+    let reference = sys::openat(sys::AT_FDCWD, path, O_PATH, 0)?;
+    crate::setup::mount(STUB, path, none, MS_BIND, none, cookie)?;
+    crate::setup::mount(none, path, none, MS_REMOUNT_BIND_RDONLY_NOSUID_NODEV, none, cookie)?;
+    Ok(reference)
 }

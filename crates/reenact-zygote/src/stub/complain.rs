@@ -17,6 +17,7 @@ fn words(errno: i32) -> &'static [u8] {
         36 => b"File name too long",
         40 => b"Too many levels of symbolic links",
         sys::EPROTO => b"Protocol error",
+        109 => b"Too many references: cannot splice",
         111 => b"Connection refused",
         _ => b"cannot be run",
     }

@@ -104,7 +104,7 @@ pub fn send(arguments: &Arguments) -> Result<Call, i32> {
 
     let connection = connect()?;
     let parts: [&[u8]; 3] = [message, arguments.strings, cwd];
-    k::send(connection, if inline { &parts } else { &parts[..1] }, &rights, 0)?;
+    send_in_time(connection, if inline { &parts } else { &parts[..1] }, &rights)?;
     // Held here, a pipe would not end when the reference closes it.
     for fd in rights.fds()[..inherited].iter().copied().chain([directory, memory]) {
         if !is_written_file(fd) {
@@ -112,6 +112,20 @@ pub fn send(arguments: &Arguments) -> Result<Call, i32> {
         }
     }
     Ok(Call { connection, terminal })
+}
+
+/// Sends the request. A user may only have so many descriptors on their way at once (`RLIMIT_NOFILE`); hundreds of callers
+/// together reach that, for as long as it takes the oracle to receive them.
+fn send_in_time(connection: i32, parts: &[&[u8]], rights: &Rights) -> Result<(), i32> {
+    const PATIENCE_US: u64 = 30_000_000;
+    const PAUSE_US: u64 = 2_000;
+    let deadline = sys::now_us() + PATIENCE_US;
+    loop {
+        match k::send(connection, parts, rights, 0) {
+            Err(k::ETOOMANYREFS) if sys::now_us() < deadline => sys::sleep_us(PAUSE_US),
+            other => return other.map(|_| ()),
+        }
+    }
 }
 
 /// Output to a regular file stays open: the session reads through /proc what was written there, with our rights.

@@ -69,6 +69,9 @@ fn pass_signal(signals: i32, connection: i32, proxy: &mut Proxy) {
     }
     let word = |at: usize| i32::from_le_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
     let (signal, code) = (word(0), word(8));
+    if signal == sys::SIGCHLD as i32 {
+        return; // a shell that executed us in its place may have had children: they are not the reference's
+    }
     if proxy.is_active() {
         match signal {
             SIGWINCH => return proxy.resize(),
@@ -87,7 +90,8 @@ fn hear(connection: i32, proxy: &mut Proxy) {
     let mut rights = Rights::none();
     let packet = match k::receive(connection, &mut bytes, &mut rights, 0) {
         Ok(got) => Packet::decode(&bytes[..got.len]),
-        Err(EINTR) => return,
+        // A session that ends without having read our last signal resets the connection; what it said comes after that.
+        Err(EINTR | k::ECONNRESET) => return,
         Err(_) => None,
     };
     let fd = rights.fds().first().copied().unwrap_or(-1);
