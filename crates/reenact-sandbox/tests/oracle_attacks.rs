@@ -91,7 +91,6 @@ fn bench(mode: &'static str, kind: Kind, force_userns: bool) -> Bench {
             inodes: 20_000,
             open_files: 8192,
             file_bytes: 256 << 20,
-            ..CellLimits::default()
         },
         isolation: Isolation { cgroup: Setting::Auto, force_userns },
         mounts: Vec::new(),

@@ -4,28 +4,32 @@
 
 mod oracle_support;
 
-use oracle_support::{Bench, SHELL, sha256};
+use oracle_support::{Bench, SHELL, sha256, spec};
 use reenact_model::Ended;
 use reenact_model::probe::StreamKind;
 use reenact_sandbox::room::oracle::OracleEvent;
 
-/// Runs each script with the stub, and again with the reference itself in its place; both must do the same.
+/// Runs each script with the stub, and again with the reference itself in its place; both must do the same. As root, and in a
+/// user namespace.
 fn same_as_direct(scripts: &[&str]) {
-    let bench = Bench::new(SHELL);
-    for script in scripts {
-        let behind = bench.sh(&format!("mkdir a && cd a && R=/workspace/executable; {script}"));
-        let direct = bench.sh(&format!("mkdir b && cd b && R=/bin/bash; {script}"));
-        let plain =
-            |text: &str| text.replace("/bin/bash", "R").replace("/workspace/executable", "R");
-        assert_eq!(behind.code, direct.code, "{script}\n{behind:?}\n{direct:?}");
-        assert_eq!(
-            plain(&behind.out).replace("/workspace/a", "W"),
-            plain(&direct.out).replace("/workspace/b", "W"),
-            "{script}"
-        );
-        assert_eq!(plain(&behind.err), plain(&direct.err), "{script}");
-        bench.out("cd /workspace && chmod -R u+rwx a b && rm -rf a b");
+    for force_userns in [false, true] {
+        let mut spec = spec(SHELL);
+        spec.isolation.force_userns = force_userns;
+        let bench = Bench::with(&spec);
+        scripts.iter().for_each(|script| compare(&bench, script));
     }
+}
+
+fn compare(bench: &Bench, script: &str) {
+    let run = |name: &str, program: &str| {
+        let done = bench.sh(&format!("mkdir {name} && cd {name} && R={program}; {script}"));
+        bench.out(&format!("chmod -R u+rwx {name} && rm -rf {name}"));
+        let plain = |text: &str| {
+            text.replace(program, "PROGRAM").replace(&format!("/workspace/{name}"), "DIR")
+        };
+        (done.code, plain(&done.out), plain(&done.err))
+    };
+    assert_eq!(run("behind", "/workspace/executable"), run("direct", "/bin/bash"), "{script}");
 }
 
 #[test]
@@ -135,7 +139,7 @@ fn signals_to_the_stub_reach_the_reference() {
         "timeout 0.2 $R -c 'sleep 1000; echo' | cat; echo ${PIPESTATUS[0]}",
         // The reference says when it is ready, so that nothing here depends on time.
         "mkfifo g; $R -c 'trap \"echo got; exit 9\" TERM; echo > g; while :; do sleep 0.01; done' & p=$!; read x < g; kill -TERM $p; wait $p; echo $?",
-        "mkfifo g; $R -c 'trap \"echo got > g\" USR1; echo > g; while :; do sleep 0.01; done' & p=$!; read x < g; kill -USR1 $p; read x < g; echo $x; kill $p; wait $p 2>/dev/null; echo $?",
+        "mkfifo g h; $R -c 'trap \"echo got > h\" USR1; echo > g; while :; do sleep 0.01; done' & p=$!; read x < g; kill -USR1 $p; read x < h; echo $x; kill $p; wait $p 2>/dev/null; echo $?",
         "mkfifo g; $R -c 'echo > g; exec sleep 1000' & p=$!; read x < g; kill -QUIT $p; kill -HUP $p; wait $p 2>/dev/null; echo $?",
         "{ timeout 0.2 $R -c 'exec sleep 1000'; echo $?; timeout -s KILL 0.2 $R -c 'exec sleep 1000'; echo $?; } 2>/dev/null",
         "{ timeout -k 0.1 0.1 $R -c 'trap \"\" TERM; while :; do sleep 0.01; done'; echo $?; } 2>/dev/null",

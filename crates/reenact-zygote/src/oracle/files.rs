@@ -82,7 +82,7 @@ impl Look {
     fn words(&mut self, fd: i32, argv: Words<'_>) {
         let mut path = [0u8; MAX_WORD + 1];
         for word in argv.skip(1).take(MAX_WORDS) {
-            let named = (0 < word.len()) && word.len() <= MAX_WORD && word[0] != b'-';
+            let named = !word.is_empty() && word.len() <= MAX_WORD && word[0] != b'-';
             if !named || (!self.words_only && !word.contains(&b'/')) {
                 continue;
             }

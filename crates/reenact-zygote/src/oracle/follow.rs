@@ -35,7 +35,7 @@ const QUIET: PollFd = PollFd { fd: -1, events: 0, revents: 0 };
 
 impl Follow<'_> {
     /// Until the reference has ended and what it wrote has been passed on.
-    pub fn to_the_end(&mut self) -> Outcome {
+    pub fn until_it_ends(&mut self) -> Outcome {
         let mut ended: Option<(Outcome, [u64; 2])> = None;
         loop {
             match ended.take() {

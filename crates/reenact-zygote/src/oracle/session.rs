@@ -9,7 +9,7 @@ use super::broker::{KEPT_FROM, Kept, Work};
 use super::files::Look;
 use super::follow::Follow;
 use super::kernel::{self as k, Rights, nr};
-use super::proto::{Packet, with};
+use super::proto::{Body, Head, Packet, with};
 use super::pty;
 use super::record::{Scene, report, report_beginning};
 use super::report::{How, encode_refused};
@@ -26,11 +26,16 @@ const CLONE_NEWPID: usize = 0x2000_0000;
 
 /// What a session has ready before its request comes.
 struct Ready<'a> {
+    received: Received,
+    tools: Tools<'a>,
+}
+
+/// What it works with.
+struct Tools<'a> {
     kept: &'a Kept<'a>,
     /// The reference, in the mount namespace in which it will run.
     reference: i32,
     signals: i32,
-    received: Received,
     mirror: Mirror,
     stack: ChildStack,
     pointers: Buf,
@@ -63,11 +68,10 @@ fn prepare<'a>(kept: &'a Kept<'a>) -> Result<Ready<'a>, i32> {
         if kept.conf.secure { veil::own_mounts(kept.conf.cookie)? } else { kept.conf.reference };
     take_rights(kept)?;
     die_with_broker()?;
-    let mut ready = Ready {
+    let mut tools = Tools {
         kept,
         reference,
         signals: k::signal_fd(1 << (sys::SIGCHLD - 1))?,
-        received: Received::prepare(),
         mirror: Mirror::open()?,
         stack: ChildStack::allocate(),
         pointers: Buf::new(4096),
@@ -75,8 +79,8 @@ fn prepare<'a>(kept: &'a Kept<'a>) -> Result<Ready<'a>, i32> {
         names: Buf::new(4096),
         before: Look::new(),
     };
-    ready.touch();
-    Ok(ready)
+    tools.touch();
+    Ok(Ready { received: Received::prepare(), tools })
 }
 
 /// From here on the file system sees the caller's user: whatever a request names is opened, listed or entered with its rights.
@@ -146,6 +150,41 @@ fn take_work(queue: i32) -> Result<(i32, Work), i32> {
 }
 
 impl Ready<'_> {
+    fn serve(&mut self, connection: i32, work: Work) {
+        let mut rights = Rights::none();
+        if let Err(refusal) = self.attempt(connection, work, &mut rights) {
+            if !refusal.why.is_empty() {
+                self.tools.report.clear();
+                encode_refused(refusal.why, &mut self.tools.report);
+                report(self.tools.kept, &self.tools.report);
+            }
+            let place = self.received.place_of(2);
+            let complaints = place.and_then(|at| rights.fds().get(at)).copied();
+            say_failed(connection, refusal.errno, complaints.unwrap_or(-1));
+        }
+    }
+
+    fn attempt(&mut self, connection: i32, work: Work, rights: &mut Rights) -> Result<(), Refusal> {
+        self.received.receive(connection, rights)?;
+        if work.refuse {
+            let why = b"too many invocations at once";
+            return Err(Refusal { errno: sys::EAGAIN, why });
+        }
+        let (head, body) = self.received.parse(rights)?;
+        let request = Request { connection, seq: work.seq, head: &head, body: &body };
+        self.tools.carry_out(&request, rights)
+    }
+}
+
+/// A request that has been checked.
+struct Request<'a> {
+    connection: i32,
+    seq: u64,
+    head: &'a Head<'a>,
+    body: &'a Body<'a>,
+}
+
+impl Tools<'_> {
     /// Makes the kernel provide the memory that a usual request needs, now that nobody waits. Each first write would cost a fault.
     fn touch(&mut self) {
         const PAGE: usize = 4096;
@@ -156,38 +195,19 @@ impl Ready<'_> {
         touch_own_stack();
     }
 
-    fn serve(&mut self, connection: i32, work: Work) {
-        let mut rights = Rights::none();
-        if let Err(refusal) = self.attempt(connection, work, &mut rights) {
-            if !refusal.why.is_empty() {
-                self.report.clear();
-                encode_refused(refusal.why, &mut self.report);
-                report(self.kept, &self.report);
-            }
-            let place = self.received.place_of(2);
-            let complaints = place.and_then(|at| rights.fds().get(at)).copied();
-            say_failed(connection, refusal.errno, complaints.unwrap_or(-1));
-        }
-    }
-
-    /// Carries a request out, to its end.
-    fn attempt(&mut self, connection: i32, work: Work, rights: &mut Rights) -> Result<(), Refusal> {
-        self.received.receive(connection, rights)?;
-        if work.refuse {
-            let why = b"too many invocations at once";
-            return Err(Refusal { errno: sys::EAGAIN, why });
-        }
-        let (head, body) = self.received.parse(rights)?;
+    /// Runs the reference for a request, from the first look to the last byte.
+    fn carry_out(&mut self, request: &Request<'_>, rights: &mut Rights) -> Result<(), Refusal> {
+        let Request { connection, head, body, .. } = *request;
         let failed = |errno| Refusal { errno, why: b"a session could not be set up" };
-        let env = pointers(&body, &mut self.pointers);
+        let env = pointers(body, &mut self.pointers);
         let argv = self.pointers.bytes().as_ptr() as usize;
         let terminal = head.place(with::TERMINAL).map_or(-1, |place| rights.fds()[place]);
         let own_terminal = if self.kept.conf.own_terminal && terminal >= 0 {
-            pty::open(terminal, connection, &head, rights).map_err(failed)?
+            pty::open(terminal, connection, head, rights).map_err(failed)?
         } else {
             None
         };
-        let mut stdio = Stdio::open(&head, rights, &mut self.mirror).map_err(failed)?;
+        let mut stdio = Stdio::open(head, rights, &mut self.mirror).map_err(failed)?;
         let cwd = match (body.cwd.and_then(CStr::new), head.place(with::CWD)) {
             (Some(path), _) => Cwd::Path(path),
             (None, Some(place)) => Cwd::Dir(rights.fds()[place]),
@@ -196,14 +216,14 @@ impl Ready<'_> {
         if let Cwd::Path(path) = cwd {
             self.before.take(path, body.argv, &mut self.names);
         }
-        report_beginning(work.seq, &head, &body, &stdio, &mut self.report);
+        report_beginning(request.seq, head, body, &stdio, &mut self.report);
         report(self.kept, &self.report);
 
         let complaints = stdio.complaints(head.inherited().position(|n| n == 2), rights);
         let mut child = Start {
             conf: &self.kept.conf,
             reference: self.reference,
-            head: &head,
+            head,
             fds: &rights.fds()[..head.inherited_count()],
             terminal,
             own_terminal: own_terminal.unwrap_or(-1),
@@ -213,55 +233,45 @@ impl Ready<'_> {
             errno: 0,
         };
         let begun = sys::now_us();
-        let started = start(&mut child, &mut self.stack);
-        let mut scene = Scene {
-            kept: self.kept,
-            seq: work.seq,
-            begun,
-            caller: head.pid,
-            cwd: body.cwd.and_then(CStr::new),
-            argv: body.argv,
-            before: &self.before,
-            names: &mut self.names,
-            out: &mut self.report,
-        };
-        let pid = match started {
-            Ok(pid) => pid,
-            Err(errno) => {
-                scene.never_started(errno, &stdio);
-                say_failed(connection, errno, complaints);
-                return Ok(());
+        match start(&mut child, &mut self.stack) {
+            Ok(pid) => {
+                rights.close_all();
+                self.accompany(request, pid, begun, &mut stdio, own_terminal);
             }
-        };
-        rights.close_all();
-        if !self.kept.conf.hidden.is_empty()
-            && veil::load_then_cover(
-                pid,
-                self.kept.conf.hidden,
-                head.blocked,
-                self.kept.conf.cookie,
-            )
-            .is_err()
-        {
-            let _killed = sys::kill(pid, sys::SIGKILL);
+            Err(errno) => {
+                let paper = (&mut self.names, &mut self.report);
+                scene(self.kept, request, begun, &self.before, paper).never_started(errno, &stdio);
+                say_failed(connection, errno, complaints);
+            }
         }
-        // Without this the session would work as well, but with more rights than it needs; that is not for it to accept.
-        if drop_rights(self.kept).is_err() {
-            let _killed = sys::kill(pid, sys::SIGKILL);
-        }
+        Ok(())
+    }
+
+    /// Follows a reference that runs, and tells what became of it: its caller first.
+    fn accompany(
+        &mut self,
+        request: &Request<'_>,
+        pid: i32,
+        begun: u64,
+        stdio: &mut Stdio,
+        own_terminal: Option<i32>,
+    ) {
+        self.let_go(request, pid);
         let mut follow = Follow {
-            connection,
+            connection: request.connection,
             signals: self.signals,
             queue: self.kept.work,
             pid,
-            stdio: &mut stdio,
+            stdio,
             mirror: &mut self.mirror,
         };
-        let outcome = follow.to_the_end();
+        let outcome = follow.until_it_ends();
         if let Some(slave) = own_terminal {
             // The stub reads the terminal until its last user is gone.
             sys::close(slave);
         }
+        let paper = (&mut self.names, &mut self.report);
+        let mut scene = scene(self.kept, request, begun, &self.before, paper);
         let after = scene.look_again(follow.stdio);
         follow.say(match outcome.how {
             How::Killed(signal) => Packet::Killed { signal },
@@ -271,7 +281,41 @@ impl Ready<'_> {
         follow.hang_up();
         scene.ended(&outcome, &after, follow.stdio);
         follow.leftovers();
-        Ok(())
+    }
+
+    /// The reference has been executed: from its first own instruction on, neither it nor we have more rights than needed.
+    fn let_go(&self, request: &Request<'_>, pid: i32) {
+        let conf = &self.kept.conf;
+        if !conf.hidden.is_empty()
+            && veil::load_then_cover(pid, conf.hidden, request.head.blocked, conf.cookie).is_err()
+        {
+            let _killed = sys::kill(pid, sys::SIGKILL);
+        }
+        // Without this the session would work as well, but with more rights than it needs; that is not for it to accept.
+        if drop_rights(self.kept).is_err() {
+            let _killed = sys::kill(pid, sys::SIGKILL);
+        }
+    }
+}
+
+/// `paper`: for names of files, and for the report.
+fn scene<'a, 'b>(
+    kept: &'a Kept<'a>,
+    request: &Request<'a>,
+    begun: u64,
+    before: &'a Look,
+    paper: (&'b mut Buf, &'b mut Buf),
+) -> Scene<'a, 'b> {
+    Scene {
+        kept,
+        seq: request.seq,
+        begun,
+        caller: request.head.pid,
+        cwd: request.body.cwd.and_then(CStr::new),
+        argv: request.body.argv,
+        before,
+        names: paper.0,
+        out: paper.1,
     }
 }
 

@@ -93,11 +93,10 @@ impl Stdio {
             stdio.out.watch(out, input.as_ref(), rights)?;
         }
         match (&out, &err) {
+            (Some(_), Some(_)) if stdio.merged && stdio.out.relay.is_none() => {}
             (Some(out), Some(err)) if stdio.merged => {
-                if stdio.out.relay.is_some() {
-                    let twin = k::dup_above(rights.fds()[out.place], 0)?;
-                    sys::close(rights.replace(err.place, twin));
-                }
+                let twin = k::dup_above(rights.fds()[out.place], 0)?;
+                sys::close(rights.replace(err.place, twin));
             }
             (_, Some(err)) => stdio.err.watch(err, input.as_ref(), rights)?,
             _ => {}

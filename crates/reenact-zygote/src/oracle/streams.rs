@@ -155,7 +155,8 @@ impl Relay {
             if !self.is_open() {
                 return;
             }
-            let moved = if self.to_pipe { self.through_pipe(mirror) } else { self.to_socket() };
+            let moved =
+                if self.to_pipe { self.through_pipe(mirror) } else { self.pass_to_socket() };
             match moved {
                 Ok(true) | Err(EINTR) => {}
                 Ok(false) => return self.close(),
@@ -181,7 +182,7 @@ impl Relay {
         if moved > 0 { Ok(true) } else { Err(EPIPE) }
     }
 
-    fn to_socket(&mut self) -> Result<bool, i32> {
+    fn pass_to_socket(&mut self) -> Result<bool, i32> {
         if self.ahead == 0 {
             self.pending.clear();
             // The pipe is ours: it may be read only when something is there, else reading would wait.
