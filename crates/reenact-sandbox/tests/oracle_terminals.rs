@@ -66,8 +66,24 @@ impl<'a> Screen<'a> {
     }
 }
 
+/// Whether the tools are there. Where they are not, the test says that it is skipped; where they must be
+/// (`REENACT_REQUIRE_TOOLS`, as in `.ci/run`), it fails.
+fn installed(tools: &[&str]) -> bool {
+    let missing: Vec<&&str> =
+        tools.iter().filter(|t| reenact_sandbox::host::find(t).is_none()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    assert!(std::env::var_os("REENACT_REQUIRE_TOOLS").is_none(), "not installed: {missing:?}");
+    eprintln!("SKIPPED: not installed: {missing:?}");
+    false
+}
+
 /// Both ways to give a reference a terminal: the caller's own, and one of its own.
 fn both_ways(reference: &str, test: impl Fn(&Bench)) {
+    if !installed(&["tmux", reference]) {
+        return;
+    }
     test(&Bench::new(reference));
     test(&Bench::with_terminals(reference));
 }
@@ -208,6 +224,9 @@ fn reading_keys_and_the_terminal_by_name() {
 
 #[test]
 fn an_interactive_shell_has_job_control_on_a_terminal_of_its_own() {
+    if !installed(&["tmux"]) {
+        return;
+    }
     let bench = Bench::with_terminals(SHELL);
     let screen = Screen::start(&bench);
     screen.line("PS1='in> ' ./executable --norc --noprofile -i; echo ended $?");
