@@ -193,6 +193,9 @@ pub fn program(kind: Kind, cookie: u64) -> Vec<u8> {
             p.ret(RET_ALLOW);
         });
     }
+    if kind != Kind::Case {
+        tell_tale_signals(&mut p, eperm);
+    }
     // Another process's limits, the zygote's above all.
     p.when(libc::SYS_prlimit64, |p| {
         p.load(arg_low(0));
@@ -218,6 +221,41 @@ pub fn program(kind: Kind, cookie: u64) -> Vec<u8> {
     });
     p.ret(RET_ALLOW);
     p.0.concat()
+}
+
+/// SIGILL and SIGFPE may not be sent: upon these, Go programs print the machine code at which they are, and a reference may be
+/// one (`runtime.printpanics`, "instruction bytes"). A program's own faults still raise them.
+fn tell_tale_signals(p: &mut Program, eperm: u32) {
+    const F_SETSIG: u32 = 10;
+    let signals = [libc::SIGILL as u32, libc::SIGFPE as u32];
+    for (n, argument) in [
+        (libc::SYS_kill, 1),
+        (libc::SYS_tkill, 1),
+        (libc::SYS_tgkill, 2),
+        (libc::SYS_rt_sigqueueinfo, 1),
+        (libc::SYS_rt_tgsigqueueinfo, 2),
+        (libc::SYS_pidfd_send_signal, 1),
+    ] {
+        p.when(n, |p| {
+            p.load(arg_low(argument));
+            for signal in signals {
+                p.op(JMP_JEQ, 0, 1, signal);
+                p.ret(eperm);
+            }
+            p.ret(RET_ALLOW);
+        });
+    }
+    p.when(libc::SYS_fcntl, |p| {
+        p.load(arg_low(1));
+        p.op(JMP_JEQ, 1, 0, F_SETSIG);
+        p.ret(RET_ALLOW);
+        p.load(arg_low(2));
+        for signal in signals {
+            p.op(JMP_JEQ, 0, 1, signal);
+            p.ret(eperm);
+        }
+        p.ret(RET_ALLOW);
+    });
 }
 
 #[cfg(test)]
@@ -272,6 +310,26 @@ mod tests {
             assert_eq!(of(kind, libc::SYS_io_uring_setup, [0; 6]) & 0xffff, libc::ENOSYS as u32);
             assert_eq!(of(kind, libc::SYS_clone, [0x1000_0000, 0, 0, 0, 0, 0]), eperm);
         }
+    }
+
+    #[test]
+    fn signals_that_make_go_programs_print_their_code_cannot_be_sent() {
+        let eperm = RET_ERRNO | libc::EPERM as u32;
+        for kind in [Kind::Agent, Kind::Oracle] {
+            let of = |nr, args| evaluate(&program(kind, 7), nr, AUDIT_ARCH_X86_64, args);
+            for signal in [libc::SIGILL as u64, libc::SIGFPE as u64] {
+                assert_eq!(of(libc::SYS_kill, [5, signal, 0, 0, 0, 0]), eperm);
+                assert_eq!(of(libc::SYS_tgkill, [5, 5, signal, 0, 0, 0]), eperm);
+                assert_eq!(of(libc::SYS_pidfd_send_signal, [3, signal, 0, 0, 0, 0]), eperm);
+                assert_eq!(of(libc::SYS_fcntl, [3, 10, signal, 0, 0, 0]), eperm);
+                assert_eq!(of(libc::SYS_fcntl, [3, 1, signal, 0, 0, 0]), RET_ALLOW);
+            }
+            assert_eq!(of(libc::SYS_kill, [5, libc::SIGTERM as u64, 0, 0, 0, 0]), RET_ALLOW);
+            assert_eq!(of(libc::SYS_fcntl, [3, 10, libc::SIGIO as u64, 0, 0, 0]), RET_ALLOW);
+        }
+        let case = program(Kind::Case, 7);
+        let kill = [5, libc::SIGILL as u64, 0, 0, 0, 0];
+        assert_eq!(evaluate(&case, libc::SYS_kill, AUDIT_ARCH_X86_64, kill), RET_ALLOW);
     }
 
     #[test]

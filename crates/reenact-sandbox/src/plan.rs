@@ -214,10 +214,8 @@ impl Plan {
         self.step("note the private libraries", step::HIDE).blob(paths);
     }
 
-    pub fn serve(&mut self, own_terminal: bool, secure: bool) {
-        let mut s = self.step("listen for callers", step::SERVE);
-        s.u8(u8::from(own_terminal));
-        s.u8(u8::from(secure));
+    pub fn serve(&mut self, own_terminal: bool) {
+        self.step("listen for callers", step::SERVE).u8(u8::from(own_terminal));
     }
 
     /// The wire form.

@@ -2,6 +2,7 @@
 
 use crate::error::SandboxError;
 use crate::plan::{ATTR_NODEV, ATTR_NOSUID, ATTR_RDONLY, Plan};
+use crate::room::libraries::Library;
 use crate::spec::{CellSpec, HOME, RootBase, WORKSPACE};
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -77,12 +78,16 @@ pub fn build(
 }
 
 /// Adds the steps that lay `layers` over a root that stands at `stage` already, in another mount namespace: what the
-/// reference sees and an agent does not. Masks stay in force where the layers have nothing to show.
+/// reference sees and an agent does not. Masks stay in force where the layers have nothing to show. They and the `hidden`
+/// libraries are empty files of mode 0 in a topmost layer, made at `placeholders` below the stage; not mounts, since what lies under
+/// a mount is seen in a mount namespace that has died.
 pub fn lay_over(
     plan: &mut Plan,
     stage: &str,
     spec: &CellSpec,
     layers: &[PathBuf],
+    placeholders: &str,
+    hidden: &[Library],
 ) -> Result<(), SandboxError> {
     if layers.is_empty() {
         return Ok(());
@@ -103,6 +108,12 @@ pub fn lay_over(
         RootBase::Dir(dir) => dir.clone(),
     };
     let mut b = Builder { plan, stage, spec: &spec, made: BTreeSet::new() };
+    let masked = spec.rootfs.masks.iter().filter_map(|m| resolve_in(&base, m));
+    let absent: BTreeSet<String> = masked
+        .map(|m| m.trim_start_matches('/').to_owned())
+        .chain(hidden.iter().map(|l| l.path.display().to_string()))
+        .collect();
+    let top = b.placeholders(placeholders, &absent);
     // The mount table shows the paths that an overlay was made of: they are given by way of the stage, and the way is taken
     // down again, so that nobody else can use it.
     let mut ways = Vec::new();
@@ -125,13 +136,16 @@ pub fn lay_over(
         }
         let layered = ways.iter().filter(|(layer, _)| layer.join(&name).is_dir());
         let mut lower: Vec<PathBuf> = layered.map(|(_, way)| Path::new(way).join(&name)).collect();
+        if absent.iter().any(|p| Path::new(p).starts_with(&name)) {
+            lower.insert(0, Path::new(&top).join(&name));
+        }
         // An overlay without an upper directory needs two lower ones.
         let under = if source.is_dir() { b.at(&name) } else { empty.clone() };
         lower.push(PathBuf::from(under));
         b.dir(&name);
         b.stack(&name, &lower);
     }
-    for (_, way) in &ways {
+    for way in ways.iter().map(|(_, way)| way).chain([&top]) {
         b.plan.umount(way, libc::MNT_DETACH);
     }
     for layer in b.layers_with("etc").iter().rev() {
@@ -139,13 +153,36 @@ pub fn lay_over(
             b.bind_new(&layer.join(&name), &format!("etc/{name}"))?;
         }
     }
-    b.masks();
     Ok(())
 }
 
 impl Builder<'_> {
     fn at(&self, path: &str) -> String {
         format!("{}/{}", self.stage, path.trim_start_matches('/'))
+    }
+
+    /// A small tmpfs at `place` with an empty file of mode 0 at each path; gives its full path.
+    fn placeholders(&mut self, place: &str, paths: &BTreeSet<String>) -> String {
+        let full = self.at(place);
+        self.plan.mkdir(&full, 0o755);
+        self.plan.mount(
+            "a place for placeholders",
+            Path::new("tmpfs"),
+            &full,
+            "tmpfs",
+            libc::MS_NOSUID | libc::MS_NODEV,
+            "mode=755,size=4m",
+        );
+        let mut made = BTreeSet::new();
+        for path in paths {
+            for (at, _) in path.match_indices('/') {
+                if made.insert(path[..at].to_owned()) {
+                    self.plan.mkdir(&format!("{full}/{}", &path[..at]), 0o755);
+                }
+            }
+            self.plan.mkfile(&format!("{full}/{path}"), 0);
+        }
+        full
     }
 
     /// Creates a directory and its parents in the skeleton, once.
@@ -429,6 +466,8 @@ impl Builder<'_> {
                     libc::MS_BIND,
                     "",
                 );
+                // Without root the cover belongs to the program's own user.
+                self.plan.setattr(&full, false, READ_ONLY);
             }
         }
     }

@@ -96,8 +96,7 @@ pub mod step {
     pub const REFERENCE: u8 = 26;
     /// Broker: keep a descriptor of the room's pid namespace.
     pub const PID_NS: u8 = 27;
-    /// Broker: open the listener, tell pid 1, and serve. `u8`: give terminal callers a pty of their own;
-    /// `u8`: secure-execution mode. Last.
+    /// Broker: open the listener, tell pid 1, and serve. `u8`: give terminal callers a pty of their own. Last.
     pub const SERVE: u8 = 28;
     /// Broker: the reference's private libraries, as NUL-terminated paths one after the other.
     pub const HIDE: u8 = 29;

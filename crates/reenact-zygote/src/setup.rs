@@ -165,8 +165,8 @@ fn one(r: &mut Reader<'_>, state: &mut State) -> Option<Res> {
             Ok(0)
         }
         step::SERVE => {
-            let (own_terminal, secure) = (r.u8()? != 0, r.u8()? != 0);
-            serve(state, own_terminal, secure)
+            let own_terminal = r.u8()? != 0;
+            serve(state, own_terminal)
         }
         step::WORKSPACE => state.workspace.configure(r)?.map(|()| 0),
         step::CHILD => state.child.configure(r)?.map(|()| 0),
@@ -257,7 +257,7 @@ fn meet(state: &mut State) -> Res {
 }
 
 /// Broker: opens the listener, tells pid 1, and serves for good.
-fn serve(state: &mut State, own_terminal: bool, secure: bool) -> Res {
+fn serve(state: &mut State, own_terminal: bool) -> Res {
     let listener = crate::oracle::listen()?;
     // The reports' socket moves up, so that the standard descriptors are nothing but /dev/null.
     const F_DUPFD_CLOEXEC: usize = 1030;
@@ -277,7 +277,6 @@ fn serve(state: &mut State, own_terminal: bool, secure: bool) -> Res {
         child: &state.child,
         cookie: state.cookie,
         own_terminal,
-        secure,
         hidden: state.hidden.bytes(),
     })
 }

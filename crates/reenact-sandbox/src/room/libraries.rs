@@ -6,10 +6,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Paths in the room of every shared library in `layers`, each with a NUL at its end. Programs are not among them: the
-/// reference may start them.
-pub fn in_layers(layers: &[PathBuf]) -> Result<Vec<u8>, SandboxError> {
-    let mut found = Vec::new();
+/// A shared library of a layer.
+pub struct Library {
+    /// On the host.
+    pub source: PathBuf,
+    /// Below the root, without a leading slash.
+    pub path: PathBuf,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Every shared library in `layers`, the topmost of each path. Programs are not among them: the reference may start them.
+pub fn in_layers(layers: &[PathBuf]) -> Result<Vec<Library>, SandboxError> {
+    let mut found: Vec<Library> = Vec::new();
     for layer in layers {
         let mut queue = vec![layer.clone()];
         while let Some(dir) = queue.pop() {
@@ -17,24 +26,32 @@ pub fn in_layers(layers: &[PathBuf]) -> Result<Vec<u8>, SandboxError> {
             for entry in fs::read_dir(&dir).map_err(fail)? {
                 let entry = entry.map_err(fail)?;
                 let kind = entry.file_type().map_err(fail)?;
-                let path = entry.path();
+                let source = entry.path();
                 if kind.is_dir() {
-                    queue.push(path);
-                } else if kind.is_file() && is_library(&path).map_err(fail)? {
-                    found.push(path.strip_prefix(layer).unwrap_or(&path).to_path_buf());
+                    queue.push(source);
+                } else if kind.is_file() && is_library(&source).map_err(fail)? {
+                    let path = source.strip_prefix(layer).unwrap_or(&source).to_path_buf();
+                    if found.iter().all(|l| l.path != path) {
+                        let size = entry.metadata().map_err(fail)?.len();
+                        found.push(Library { source, path, size });
+                    }
                 }
             }
         }
     }
-    found.sort();
-    found.dedup();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// Their paths in the room, each with a NUL at its end.
+pub fn paths(libraries: &[Library]) -> Vec<u8> {
     let mut paths = Vec::new();
-    for path in found {
+    for library in libraries {
         paths.push(b'/');
-        paths.extend_from_slice(path.as_os_str().as_bytes());
+        paths.extend_from_slice(library.path.as_os_str().as_bytes());
         paths.push(0);
     }
-    Ok(paths)
+    paths
 }
 
 /// ELF64, ET_DYN, without a program interpreter (elf(5)).
@@ -79,6 +96,8 @@ mod tests {
         fs::copy(libc, lib.join("libprivate.so.1")).unwrap();
         fs::copy("/bin/sh", lib.join("helper")).unwrap();
         let found = in_layers(&[layer.path().to_path_buf()]).unwrap();
-        assert_eq!(found, b"/usr/lib/libprivate.so.1\0");
+        assert_eq!(paths(&found), b"/usr/lib/libprivate.so.1\0");
+        assert_eq!(found[0].source, lib.join("libprivate.so.1"));
+        assert!(found[0].size > 1000);
     }
 }

@@ -2,7 +2,7 @@
 //! they start stays until the room ends. A room may hold a *reference* that can be run but not read ([`OracleSpec`]).
 
 mod files;
-mod libraries;
+pub(crate) mod libraries;
 mod link;
 pub mod oracle;
 mod plan;
@@ -52,7 +52,7 @@ pub struct OracleSpec {
     pub layers: Vec<PathBuf>,
     /// The executable is dynamic: run it in secure-execution mode (AT_SECURE), so that the loader takes no orders.
     pub secure: bool,
-    /// Give the reference a terminal of its own where it is called on one, for programs that need job control.
+    /// Kept for manifests that ask for it; every caller on a terminal is given one of its own.
     pub own_terminal: bool,
 }
 

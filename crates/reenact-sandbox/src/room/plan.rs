@@ -10,10 +10,12 @@ use std::path::Path;
 
 /// Capabilities that the broker keeps: CHOWN, DAC_OVERRIDE, KILL, SETGID, SETUID, SYS_ADMIN (bits of capability(7)).
 const BROKER_KEPT: u64 = 1 | 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 21;
-/// SYS_PTRACE: only for references with private libraries, which are covered once they are loaded.
+/// SYS_PTRACE: only for references with private libraries, which are seen while they load and not after.
 const TRACE: u64 = 1 << 19;
-/// What covers them: empty, mode 0. The zygote's `oracle/veil.rs` names it too.
-const COVER: &str = "run/.none";
+/// Where these are, by number; only root may enter. The zygote's `oracle/veil.rs` names it too.
+const LIBRARIES: &str = "run/.v";
+/// Empty files of mode 0, where they belong.
+const PLACEHOLDERS: &str = "run/.p";
 /// Where the stub lies in the room, beside where it is mounted.
 const STUB: &str = "run/.o/executable";
 /// `security.capability` of version 2 with the effective bit and no capability at all: executing the file gains nothing, but
@@ -124,7 +126,10 @@ fn broker(
     }
     let mut plan = Plan::default();
     plan.unshare("a mount namespace of its own", libc::CLONE_NEWNS);
-    rootfs::lay_over(&mut plan, stage, cell, &oracle.layers)?;
+    // Without root the reference is not run in secure-execution mode, and so has no seal anyway.
+    let hidden = if oracle.secure { libraries::in_layers(&oracle.layers)? } else { Vec::new() };
+    keep_libraries(&mut plan, stage, &hidden);
+    rootfs::lay_over(&mut plan, stage, cell, &oracle.layers, PLACEHOLDERS, &hidden)?;
     // A copy on a tmpfs: neutral in mountinfo, with mode and attributes of our choice, whatever file system the bundle is on.
     let place = format!("{stage}/run/.r");
     plan.mkdir(&place, 0o700);
@@ -137,7 +142,6 @@ fn broker(
         libc::MS_NODEV,
         &options,
     );
-    plan.mkfile(&format!("{stage}/{COVER}"), 0);
     let copy = format!("{place}/executable");
     plan.copy(&reference, &copy, 0o111);
     if oracle.secure {
@@ -157,14 +161,30 @@ fn broker(
     // The broker's own /proc/self is not there: it is in another pid namespace.
     child.oom = reenact_zygote::proto::oom::AS_IS;
     plan.child(&child);
-    // Without root the reference is not run in secure-execution mode, and so has no seal anyway.
-    let hidden = if oracle.secure { libraries::in_layers(&oracle.layers)? } else { Vec::new() };
     plan.drop_bounding(if hidden.is_empty() { BROKER_KEPT } else { BROKER_KEPT | TRACE });
-    plan.hide(&hidden);
+    plan.hide(&libraries::paths(&hidden));
     plan.no_new_privs();
     plan.not_dumpable();
     let cookie = random_u64()?;
     plan.seccomp(cookie, &filter::program(filter::Kind::Oracle, cookie));
-    plan.serve(oracle.own_terminal, oracle.secure);
+    // A terminal of its own for every caller on a terminal. The other way, the caller's terminal bound over /dev/tty in a mount
+    // namespace of each run's own, would leave dead namespaces behind, in which masks no longer cover (`docs/threat-model.md`).
+    plan.serve(true);
     Ok(plan)
+}
+
+/// Copies the private libraries to where sessions take them from.
+fn keep_libraries(plan: &mut Plan, stage: &str, hidden: &[libraries::Library]) {
+    if hidden.is_empty() {
+        return;
+    }
+    let place = format!("{stage}/{LIBRARIES}");
+    let size: u64 = hidden.iter().map(|l| l.size + 4096).sum();
+    plan.mkdir(&place, 0o700);
+    let options = format!("mode=700,size={},nr_inodes={}", size + (1 << 20), hidden.len() + 8);
+    let flags = libc::MS_NODEV | libc::MS_NOSUID;
+    plan.mount("the libraries", Path::new("tmpfs"), &place, "tmpfs", flags, &options);
+    for (i, library) in hidden.iter().enumerate() {
+        plan.copy(&library.source, &format!("{place}/{i}"), 0o444);
+    }
 }

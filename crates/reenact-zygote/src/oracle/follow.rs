@@ -138,7 +138,12 @@ impl Follow<'_> {
     /// Passes a signal on: to the group if it came from the terminal, else to the reference alone. Continuing is for all
     /// that stopping stopped.
     fn signal(&self, signal: i32, group: bool) {
-        if !(1..=64).contains(&signal) || signal == sys::SIGCHLD as i32 {
+        // Upon SIGILL and SIGFPE, Go programs print the machine code at which they are.
+        const TELL_TALE: [i32; 2] = [4, 8];
+        if !(1..=64).contains(&signal)
+            || signal == sys::SIGCHLD as i32
+            || TELL_TALE.contains(&signal)
+        {
             return;
         }
         let everyone = group || signal == SIGCONT;

@@ -45,9 +45,7 @@ pub struct Conf<'a> {
     pub cookie: usize,
     /// Terminal callers get a pty of their own (job control).
     pub own_terminal: bool,
-    /// The reference is to run in secure-execution mode (AT_SECURE).
-    pub secure: bool,
-    /// The reference's private libraries, to be covered once they are loaded: NUL-terminated paths one after the other.
+    /// The reference's private libraries, to be seen while it loads: NUL-terminated paths one after the other.
     pub hidden: &'a [u8],
 }
 

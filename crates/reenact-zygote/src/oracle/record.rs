@@ -12,9 +12,8 @@ use crate::buf::Buf;
 use crate::sys::{self, AT_FDCWD, CStr, Rusage};
 
 /// Sends a report. Blocking: a host that is behind holds the invocations up, not the other way round.
-pub fn report(kept: &Kept<'_>, message: &Buf) {
-    // If the host is gone, so are we, soon.
-    let _sent = k::send(kept.conf.host, &[message.bytes()], &Rights::none(), 0);
+pub fn report(kept: &Kept<'_>, message: &Buf) -> Result<(), i32> {
+    k::send(kept.conf.host, &[message.bytes()], &Rights::none(), 0).map(|_| ())
 }
 
 /// Puts together what is known before the start.
@@ -106,6 +105,7 @@ impl Scene<'_, '_> {
             sys_us: time(usage.sys_sec, usage.sys_usec),
         };
         ended.encode(self.out);
-        report(self.kept, self.out);
+        // If the host is gone, so are we, soon.
+        let _sent = report(self.kept, self.out);
     }
 }

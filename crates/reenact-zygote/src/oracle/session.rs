@@ -64,8 +64,11 @@ fn prepare<'a>(kept: &'a Kept<'a>) -> Result<Ready<'a>, i32> {
         call(sys::nr::CLOSE_RANGE, [last, u32::MAX as usize, 0, 0, 0, 0])?;
         call(nr::SETNS, [kept.conf.pid_ns as usize, CLONE_NEWPID, 0, 0, 0, kept.conf.cookie])?;
     }
-    let reference =
-        if kept.conf.secure { veil::own_mounts(kept.conf.cookie)? } else { kept.conf.reference };
+    let reference = if kept.conf.hidden.is_empty() {
+        kept.conf.reference
+    } else {
+        veil::own_mounts(kept.conf.hidden, kept.conf.cookie)?
+    };
     take_rights(kept)?;
     die_with_broker()?;
     let mut tools = Tools {
@@ -86,10 +89,9 @@ fn prepare<'a>(kept: &'a Kept<'a>) -> Result<Ready<'a>, i32> {
 /// From here on the file system sees the caller's user: whatever a request names is opened, listed or entered with its rights.
 /// What is left is what starting the reference needs: mounts and namespaces, changing ids, killing.
 fn take_rights(kept: &Kept<'_>) -> Result<(), i32> {
-    // KILL, SETGID, SETUID, SYS_ADMIN; SYS_PTRACE to let the reference load its libraries (`veil`).
-    const KEEP: u32 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 21;
-    const TRACE: u32 = 1 << 19;
-    let keep = if kept.conf.hidden.is_empty() { KEEP } else { KEEP | TRACE };
+    // SYS_PTRACE, to let the reference load its libraries (`veil`), is kept but not in force: with it, paths that a request names
+    // could lead through other processes' files in /proc.
+    let permitted = if kept.conf.hidden.is_empty() { KEEP } else { KEEP | TRACE };
     let (uid, gid) = kept.conf.child.ids();
     // SAFETY: plain numbers.
     unsafe {
@@ -100,7 +102,7 @@ fn take_rights(kept: &Kept<'_>) -> Result<(), i32> {
         call(sys::nr::SETFSGID, [gid as usize, 0, 0, 0, 0, 0])?;
         call(sys::nr::SETFSUID, [uid as usize, 0, 0, 0, 0, 0])?;
     }
-    limit_capabilities(keep)
+    limit_capabilities(KEEP, permitted)
 }
 
 /// However stuck a session is (closing what the room gave it can take long), the room's end is its own. Changing ids clears it.
@@ -111,11 +113,21 @@ fn die_with_broker() -> Result<(), i32> {
         .map(|_| ())
 }
 
-fn limit_capabilities(keep: u32) -> Result<(), i32> {
+/// KILL, SETGID, SETUID, SYS_ADMIN (bits of capability(7)).
+const KEEP: u32 = 1 << 5 | 1 << 6 | 1 << 7 | 1 << 21;
+/// SYS_PTRACE
+const TRACE: u32 = 1 << 19;
+
+/// In the child that is about to be traced: SYS_PTRACE comes into force, until its ids change.
+pub fn raise_trace() -> Result<(), i32> {
+    limit_capabilities(KEEP | TRACE, KEEP | TRACE)
+}
+
+fn limit_capabilities(effective: u32, permitted: u32) -> Result<(), i32> {
     const VERSION_3: u32 = 0x2008_0522;
     // struct __user_cap_header_struct; two of __user_cap_data_struct: effective, permitted, inheritable.
     let header = [VERSION_3, 0];
-    let sets = [keep, keep, 0, 0, 0, 0];
+    let sets = [effective, permitted, 0, 0, 0, 0];
     // SAFETY: the structures have the kernel's layout.
     unsafe { call(nr::CAPSET, [header.as_ptr() as usize, sets.as_ptr() as usize, 0, 0, 0, 0]) }
         .map(|_| ())
@@ -134,7 +146,7 @@ fn drop_rights(kept: &Kept<'_>) -> Result<(), i32> {
             call(sys::nr::SETRESUID, [SAME, uid, uid, 0, 0, 0])?;
         }
     }
-    limit_capabilities(0)?;
+    limit_capabilities(0, 0)?;
     die_with_broker()
 }
 
@@ -156,7 +168,8 @@ impl Ready<'_> {
             if !refusal.why.is_empty() {
                 self.tools.report.clear();
                 encode_refused(refusal.why, &mut self.tools.report);
-                report(self.tools.kept, &self.tools.report);
+                // The request is refused all the same.
+                let _sent = report(self.tools.kept, &self.tools.report);
             }
             let place = self.received.place_of(2);
             let complaints = place.and_then(|at| rights.fds().get(at)).copied();
@@ -217,7 +230,10 @@ impl Tools<'_> {
             self.before.take(path, body.argv, &mut self.names);
         }
         report_beginning(request.seq, head, body, &stdio, &mut self.report);
-        report(self.kept, &self.report);
+        if report(self.kept, &self.report).is_err() {
+            // Nothing runs that is not on record.
+            return Err(failed(sys::EAGAIN));
+        }
 
         let complaints = stdio.complaints(head.inherited().position(|n| n == 2), rights);
         let mut child = Start {
@@ -225,7 +241,6 @@ impl Tools<'_> {
             reference: self.reference,
             head,
             fds: &rights.fds()[..head.inherited_count()],
-            terminal,
             own_terminal: own_terminal.unwrap_or(-1),
             cwd,
             argv,
@@ -287,7 +302,7 @@ impl Tools<'_> {
     fn let_go(&self, request: &Request<'_>, pid: i32) {
         let conf = &self.kept.conf;
         if !conf.hidden.is_empty()
-            && veil::load_then_cover(pid, conf.hidden, request.head.blocked, conf.cookie).is_err()
+            && veil::load_then_hide(pid, conf.hidden, request.head.blocked, conf.cookie).is_err()
         {
             let _killed = sys::kill(pid, sys::SIGKILL);
         }

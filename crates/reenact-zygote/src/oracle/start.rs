@@ -5,13 +5,11 @@ use super::Conf;
 use super::kernel::{self as k, nr};
 use super::proto::{Head, LIMITS};
 use super::veil;
-use crate::setup;
 use crate::spawn::{ChildStack, clone};
 use crate::sys::{self, CStr, Res, call};
 
 const CLONE_VM: usize = 0x100;
 const CLONE_VFORK: usize = 0x4000;
-const CLONE_NEWNS: usize = 0x0002_0000;
 
 /// Where the reference starts.
 #[derive(Clone, Copy)]
@@ -28,8 +26,6 @@ pub struct Start<'a> {
     pub head: &'a Head<'a>,
     /// In the order of the head's numbers.
     pub fds: &'a [i32],
-    /// The caller's controlling terminal, to stand at /dev/tty; -1: none.
-    pub terminal: i32,
     /// A terminal of the reference's own, whose session we lead, to be in the foreground of; -1: none.
     pub own_terminal: i32,
     pub cwd: Cwd<'a>,
@@ -82,9 +78,6 @@ fn prepare_and_exec(start: &Start<'_>) -> Res {
         // Every signal is blocked, SIGTTOU too, so that this is allowed from the background.
         // SAFETY: TIOCSPGRP reads an int.
         unsafe { k::ioctl(start.own_terminal, TIOCSPGRP, &mut own) }?;
-    } else if start.terminal >= 0 {
-        // Without it the reference still has its descriptors; only opening /dev/tty fails.
-        let _shown = show_terminal(start.terminal, start.conf);
     }
     let reference = place_descriptors(start)?;
     limits(start)?;
@@ -93,6 +86,7 @@ fn prepare_and_exec(start: &Start<'_>) -> Res {
     unsafe {
         let mut blocked = start.head.blocked;
         if !start.conf.hidden.is_empty() {
+            super::session::raise_trace()?;
             veil::be_traced(start.conf.cookie)?;
             blocked = veil::unblocked(blocked);
         }
@@ -104,29 +98,6 @@ fn prepare_and_exec(start: &Start<'_>) -> Res {
             [reference as usize, nothing, start.argv, start.env, sys::AT_EMPTY_PATH, 0],
         )
     }
-}
-
-/// Binds the caller's terminal over /dev/tty in a mount namespace of the reference's own. It is not in the terminal's session,
-/// so that /dev/tty itself would lead nowhere.
-fn show_terminal(terminal: i32, conf: &Conf<'_>) -> Res {
-    const TIOCGDEV: usize = 0x8004_5432;
-    let mut device = 0u32;
-    // SAFETY: TIOCGDEV writes an unsigned int.
-    unsafe { k::ioctl(terminal, TIOCGDEV, &mut device) }?;
-    let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
-    if !(136..=143).contains(&major) {
-        return Err(k::ENXIO);
-    }
-    let mut path = k::Path::new(b"/dev/pts/");
-    path.number(minor + (major - 136) * 256);
-    // In secure-execution mode the session has a mount namespace of its own already, which must stay ours and its.
-    if !conf.secure {
-        // SAFETY: plain numbers; the cookie lets the call through our filter.
-        unsafe { call(sys::nr::UNSHARE, [CLONE_NEWNS, 0, 0, 0, 0, conf.cookie]) }?;
-    }
-    const MS_BIND: usize = 4096;
-    let none = CStr::lit(b"\0");
-    setup::mount(path.c(), CStr::lit(b"/dev/tty\0"), none, MS_BIND, none, conf.cookie)
 }
 
 /// Puts the received descriptors at their numbers. Everything else is close-on-exec. Gives the reference's descriptor, which

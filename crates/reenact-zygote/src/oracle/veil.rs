@@ -1,15 +1,19 @@
-//! Private libraries of the reference are seen while it loads, and covered before its first own instruction.
+//! Private libraries of the reference can be read while it loads, and not any more before its first own instruction.
 //!
 //! A dynamic reference cannot start without reading its libraries, and what it may read it may also print
-//! (`sqlite3 "select readfile('/usr/lib/…/libsqlite3.so.0')"`). So it is started under our own tracing: it stops when it has
-//! been executed, runs to its entry point, by which time the loader has mapped everything, and stops again; then each of the
-//! libraries gets an empty, unreadable file over it, in a mount namespace that only this session and the reference's processes
-//! have; and it is let go. What is mapped stays mapped. The same on every architecture, but for the registers and the breakpoint.
+//! (`jq -Rs . /usr/lib/…/libjq.so.1`). So where its libraries belong there is nothing but empty, unreadable files. Each session has a
+//! mount namespace of its own in which the libraries are bound over those; the reference is started under our own tracing: it
+//! stops when it has been executed, runs to its entry point, by which time the loader has mapped everything, and stops again;
+//! then the binds are taken away, and it is let go. What is mapped stays mapped.
+//!
+//! The other way round, with covers over readable files, would not do: when a mount namespace dies, its mounts are disconnected
+//! from each other, and whoever still holds a directory in it sees what lay under a cover.
 
+use super::kernel as k;
 use crate::sys::{self, CStr, EPROTO, Res, call, nr};
 
-/// Covers what must not be read: mode 0, empty. The host's plan makes it.
-const COVER: CStr<'static> = CStr::lit(b"/run/.none\0");
+/// Where the libraries themselves are, by number: a directory that only root may enter. The host's plan makes it.
+const LIBRARIES: &[u8] = b"/run/.v/";
 /// The stub, beside where it is mounted. The host's plan puts it there.
 const STUB: CStr<'static> = CStr::lit(b"/run/.o/executable\0");
 const PTRACE: usize = 101;
@@ -50,13 +54,13 @@ pub fn unblocked(mask: u64) -> u64 {
     mask & !(1 << (SIGTRAP - 1))
 }
 
-/// In the session, after the child was started with [`be_traced`]: lets it load, covers `hidden` (NUL-terminated paths one
-/// after the other), restores the caller's signal mask, and lets it go. Ok as well if it ended before its entry point (a
+/// In the session, after the child was started with [`be_traced`]: lets it load, takes away what was shown of `hidden`
+/// ([`own_mounts`]), restores the caller's signal mask, and lets it go. Ok as well if it ended before its entry point (a
 /// library is missing): its status is left to be reaped.
 ///
 /// # Errors
 /// An errno; the reference must then be killed, since it may see what it should not print.
-pub fn load_then_cover(pid: i32, hidden: &[u8], blocked: u64, cookie: usize) -> Result<(), i32> {
+pub fn load_then_hide(pid: i32, hidden: &[u8], blocked: u64, cookie: usize) -> Result<(), i32> {
     let child = Traced { pid, cookie };
     if !child.stopped()? {
         return Ok(());
@@ -70,7 +74,7 @@ pub fn load_then_cover(pid: i32, hidden: &[u8], blocked: u64, cookie: usize) -> 
         let Some(stop) = child.wait_for_stop()? else { return Ok(()) };
         let mut registers = child.registers()?;
         if stop == SIGTRAP && registers[RIP] == entry + 1 {
-            cover(hidden, cookie)?;
+            hide(hidden, cookie)?;
             child.poke(entry, word)?;
             registers[RIP] = entry;
             child.ask(request::SET_REGS, 0, registers.as_ptr() as usize)?;
@@ -83,16 +87,24 @@ pub fn load_then_cover(pid: i32, hidden: &[u8], blocked: u64, cookie: usize) -> 
     }
 }
 
-fn cover(hidden: &[u8], cookie: usize) -> Result<(), i32> {
-    const MS_BIND: usize = 4096;
-    let none = CStr::lit(b"\0");
+fn hide(hidden: &[u8], cookie: usize) -> Result<(), i32> {
+    const MNT_DETACH: usize = 2;
     for path in hidden.split_inclusive(|b| *b == 0) {
         let path = CStr::new(path).ok_or(EPROTO)?;
-        match crate::setup::mount(COVER, path, none, MS_BIND, none, cookie) {
-            // A file that the root does not show needs no cover.
-            Ok(_) | Err(sys::ENOENT) => {}
-            Err(errno) => return Err(errno),
-        }
+        crate::setup::umount(path, MNT_DETACH, cookie)?;
+    }
+    Ok(())
+}
+
+/// Binds each library over its placeholder.
+fn show(hidden: &[u8], cookie: usize) -> Result<(), i32> {
+    const MS_BIND: usize = 4096;
+    let none = CStr::lit(b"\0");
+    for (i, path) in (0..).zip(hidden.split_inclusive(|b| *b == 0)) {
+        let path = CStr::new(path).ok_or(EPROTO)?;
+        let mut library = k::Path::new(LIBRARIES);
+        library.number(i);
+        crate::setup::mount(library.c(), path, none, MS_BIND, none, cookie)?;
     }
     Ok(())
 }
@@ -192,8 +204,8 @@ impl Traced {
 /// namespace's mount, a file's capability would not count (`mnt_may_suid` in the kernel: foreign mounts are `nosuid`), the kernel
 /// would not set AT_SECURE, and the loader would take orders when the reference executes itself again. So wherever a
 /// reference is to run in secure-execution mode in a namespace of its own, it is opened in that namespace: the stub is lifted,
-/// and put back. Done ahead of any request.
-pub fn own_mounts(cookie: usize) -> Result<i32, i32> {
+/// and put back. And `hidden` (NUL-terminated paths, one after the other) is shown there. Done ahead of any request.
+pub fn own_mounts(hidden: &[u8], cookie: usize) -> Result<i32, i32> {
     const CLONE_NEWNS: usize = 0x0002_0000;
     const MNT_DETACH: usize = 2;
     const O_PATH: usize = 0o10000000;
@@ -207,5 +219,6 @@ pub fn own_mounts(cookie: usize) -> Result<i32, i32> {
     let reference = sys::openat(sys::AT_FDCWD, path, O_PATH, 0)?;
     crate::setup::mount(STUB, path, none, MS_BIND, none, cookie)?;
     crate::setup::mount(none, path, none, MS_REMOUNT_BIND_RDONLY_NOSUID_NODEV, none, cookie)?;
+    show(hidden, cookie)?;
     Ok(reference)
 }
