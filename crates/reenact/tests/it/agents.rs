@@ -105,7 +105,7 @@ fn basename_story() -> Vec<Turn> {
 
 impl Scratch {
     /// A second task: `basename`, with a recorded suite.
-    fn basename_suite(&self) -> String {
+    pub(crate) fn basename_suite(&self) -> String {
         self.write(
             "docs2/basename.txt",
             "Usage: basename NAME [SUFFIX]\nPrint NAME without directories and SUFFIX.\n",
@@ -156,7 +156,7 @@ impl Scratch {
     }
 
     /// The trajectory without what depends on the clock.
-    fn timeless(&self, run: &str, id: &str) -> Value {
+    pub(crate) fn timeless(&self, run: &str, id: &str) -> Value {
         let mut trajectory = self.trajectory(run, id);
         for message in trajectory["messages"].as_array_mut().unwrap() {
             let extra = message["extra"].as_object_mut().unwrap();

@@ -217,6 +217,54 @@ fn mini_swe_agent() -> Option<PathBuf> {
     Some(dir)
 }
 
+/// On a second task and over the other API: killed with -9 while its model is asked, and run again by the same command.
+#[test]
+fn the_real_mini_swe_agent_killed_mid_run_comes_to_the_trajectory_of_a_calm_one() {
+    const BASENAME: &str = "cd /workspace && printf '#!/bin/sh\nexec /usr/bin/perl -e \"exit 1\"\n' > program && \
+        printf '#!/bin/sh\ncp program executable\nchmod 755 executable\n' > compile.sh && echo written";
+    let Some(agent) = (0..3).find_map(|_| mini_swe_agent()) else {
+        assert!(std::env::var_os("REENACT_REQUIRE_PIP").is_none(), "pip was to work");
+        eprintln!("SKIPPED: mini-swe-agent cannot be installed by pip here (no package index?)");
+        return;
+    };
+    let scratch = Scratch::new();
+    let task = scratch.basename_suite();
+    let story = || {
+        [
+            Turn::bash("./executable /a/b.c .c; cat docs/*").usage(900, 30),
+            Turn::bash(BASENAME).usage(1100, 120).fault(2, Fault::status(429)),
+            Turn::submit().usage(1200, 20),
+        ]
+    };
+    let command = |model: &ScriptedModel, out: &str| {
+        let mut run = scratch.command();
+        let mini =
+            "command:mini -y --exit-immediately -m \"$MODEL\" -t \"$(cat \"$TASK_INSTRUCTIONS\")\"";
+        run.env("ANTHROPIC_API_KEY", KEY).args(["run", &task, "--agent", mini]);
+        run.args(["--model", "anthropic/scripted", "--base-url", &model.base_url(), "-o", out]);
+        run.arg("--agent-dir").arg(&agent);
+        run
+    };
+    let calm = ScriptedModel::start(story());
+    Ran::from(command(&calm, "calm").output().unwrap()).expect(0);
+    let hanging = ScriptedModel::start(
+        story()
+            .into_iter()
+            .enumerate()
+            .map(|(i, t)| if i == 1 { t.fault(1, Fault::Hang) } else { t }),
+    );
+    let mut child = command(&hanging, "killed").spawn().unwrap();
+    assert!(hanging.wait_for_hang(std::time::Duration::from_secs(120)));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Ran::from(command(&calm, "killed").output().unwrap()).expect(0);
+    assert_eq!(scratch.timeless("killed", &task), scratch.timeless("calm", &task));
+    let trajectory = scratch.read(&format!("killed/{task}/{task}.traj.json"));
+    assert!(trajectory.contains("/a/b.c .c") && trajectory.contains("written"), "{trajectory}");
+    scratch.reenact(["grade", "killed"]).expect(0);
+    assert!(scratch.read(&format!("killed/{task}/{task}.reenact.json")).contains("\"graded\""));
+}
+
 #[test]
 fn the_real_mini_swe_agent_works_to_a_graded_submission() {
     let Some(agent) = (0..3).find_map(|_| mini_swe_agent()) else {
