@@ -6,6 +6,7 @@
 
 pub mod cell;
 pub mod cgroup;
+pub mod container;
 pub mod doctor;
 pub mod error;
 pub mod filter;

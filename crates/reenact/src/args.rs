@@ -91,6 +91,15 @@ pub enum Command {
     /// Cleanrooms for a harness of your own: start, exec, cp, stop
     #[command(subcommand)]
     Cleanroom(Cleanroom),
+    /// Container images without a daemon: pull, import, list, rm, gc
+    #[command(subcommand)]
+    Image(crate::commands::image::Image),
+    /// ProgramBench: import its tasks, evaluate, package, verify, leaderboard
+    #[command(subcommand)]
+    Programbench(Box<crate::commands::programbench::Programbench>),
+    /// A drop-in for the container command of harnesses (run, exec, cp, commit, stop, rm, rmi, images, pull, version)
+    #[command(disable_help_flag = true)]
+    Docker(crate::commands::docker::Docker),
     /// Measure this machine: sandbox overhead, grading throughput, start-up, memory
     Bench(Bench),
 }

@@ -190,6 +190,14 @@ impl CommandHandle {
     pub fn stop(&self) {
         self.link.stop(self.id);
     }
+
+    /// Sends a signal to the command's process alone (containers); nothing if it does not run.
+    ///
+    /// # Errors
+    /// [`SandboxError::Lost`] if pid 1 is gone.
+    pub fn signal(&self, _signal: i32) -> Result<(), SandboxError> {
+        Err(SandboxError::Lost("containers are not built yet".to_owned()))
+    }
 }
 
 impl Room {
@@ -247,6 +255,34 @@ impl Room {
             next: AtomicU64::new(1),
             reports,
         })
+    }
+
+    /// See [`crate::container::Container::start`].
+    pub(crate) fn contain(
+        _spec: &crate::container::ContainerSpec,
+        _events: OracleSink,
+    ) -> Result<Self, SandboxError> {
+        Err(SandboxError::Lost("containers are not built yet".to_owned()))
+    }
+
+    /// See [`crate::container::Container::exec`].
+    pub(crate) fn run_as(
+        &self,
+        _run: crate::container::Run,
+        _sinks: Option<Sinks<'_>>,
+        _handle: impl FnOnce(CommandHandle),
+    ) -> Result<Executed, SandboxError> {
+        Err(SandboxError::Lost("containers are not built yet".to_owned()))
+    }
+
+    /// Opens below the root, following links as the container's programs do.
+    pub(crate) fn open_in_root(
+        &self,
+        _path: &str,
+        _flags: i32,
+        _mode: u32,
+    ) -> std::io::Result<std::fs::File> {
+        Err(std::io::ErrorKind::Unsupported.into())
     }
 
     /// Isolation layers in force, by name, as [`crate::Cell::layers`].

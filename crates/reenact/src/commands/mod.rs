@@ -4,9 +4,12 @@ mod adjudicate;
 mod bench;
 mod cleanroom;
 mod demo;
+pub mod docker;
 mod doctor;
 mod grade;
+pub mod image;
 mod probes;
+pub mod programbench;
 mod report;
 pub mod run;
 mod show;
@@ -38,6 +41,9 @@ pub fn dispatch(command: &Command, context: &Context) -> Done {
         Command::Trajectory(args) => trajectory::trajectory(args, context),
         Command::Adjudicate(args) => adjudicate::adjudicate(args, context),
         Command::Cleanroom(args) => cleanroom::cleanroom(args, context),
+        Command::Image(args) => image::image(args, context),
+        Command::Programbench(args) => programbench::programbench(args, context),
+        Command::Docker(args) => docker::docker(args, context),
         Command::Bench(args) => bench::bench(args, context),
     }
 }

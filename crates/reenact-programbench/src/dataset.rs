@@ -1,0 +1,1 @@
+//! Tasks: imported from their wheel or directory, with blobs.

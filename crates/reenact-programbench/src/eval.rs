@@ -1,0 +1,1 @@
+//! The evaluation of submissions: their steps, their order, their codes; our containers.

@@ -1,0 +1,1 @@
+//! Run directories packaged, verified, recombined; the leaderboard.

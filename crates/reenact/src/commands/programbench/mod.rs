@@ -1,0 +1,34 @@
+//! `reenact programbench`: everything that the official tool does, and what it lacks.
+
+mod eval;
+mod import;
+mod submit;
+
+use super::Done;
+use crate::context::Context;
+use clap::Subcommand;
+
+#[derive(Subcommand, Debug)]
+pub enum Programbench {
+    /// Make tasks of ProgramBench's: from its wheel, its directory, or the package index
+    Import(import::Import),
+    /// Build and test the submissions of run directories; resumes
+    Eval(eval::Eval),
+    /// Show the scores of an evaluated run directory
+    Info(submit::Info),
+    /// Package, verify and recombine leaderboard submissions
+    #[command(subcommand)]
+    Submit(submit::Submit),
+    /// Compile the leaderboard from a registry of submissions
+    Leaderboard(submit::Leaderboard),
+}
+
+pub fn programbench(args: &Programbench, context: &Context) -> Done {
+    match args {
+        Programbench::Import(args) => import::import(args, context),
+        Programbench::Eval(args) => eval::eval(args, context),
+        Programbench::Info(args) => submit::info(args, context),
+        Programbench::Submit(args) => submit::submit(args, context),
+        Programbench::Leaderboard(args) => submit::leaderboard(args, context),
+    }
+}
