@@ -41,7 +41,7 @@ pub struct ContainerSpec {
     /// opaque directory has `user.overlay.opaque` = `y`). At least one.
     pub layers: Vec<PathBuf>,
     /// An existing directory of the host, on a file system that can hold an overlay's upper layer (not itself an overlay).
-    /// `upper`, `work` and `etc` are made in it; what is in `upper` from before is seen.
+    /// `upper`, `work` and `own` are made in it, and must not be there yet.
     pub scratch: PathBuf,
     pub hostname: String,
     pub network: Network,
@@ -174,6 +174,11 @@ impl Container {
     /// What has been changed: an overlay's upper directory, on the host. Its content is the container's, and so untrusted.
     pub fn upper(&self) -> PathBuf {
         self.scratch.join("upper")
+    }
+
+    /// Whether commands can have users. Without root they all are the one user that there is, which the container sees as root.
+    pub fn has_users(&self) -> bool {
+        self.room.has_users()
     }
 
     /// Whether pid 1 still answers.

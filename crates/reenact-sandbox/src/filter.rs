@@ -91,6 +91,19 @@ const ABSENT: &[i64] = &[
     libc::SYS_mq_open,
 ];
 
+/// Of the above, what containers may do all the same.
+const CONTAINED: &[i64] = &[
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_kcmp,
+    libc::SYS_chroot,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_shmget,
+    libc::SYS_semget,
+    libc::SYS_msgget,
+    libc::SYS_mq_open,
+];
+
 /// Address families that may be used: unix, inet, inet6, netlink (the network namespace has no interface but a downed
 /// loopback). AF_VSOCK in particular is not confined by a network namespace.
 const FAMILIES: &[i32] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
@@ -142,6 +155,9 @@ pub enum Kind {
     /// An agent's commands: `ptrace` is allowed, so that debuggers work on its own programs. The reference is out of their
     /// reach all the same: it is not dumpable, and its file can only be executed by the broker.
     Agent,
+    /// Commands of containers: what the common engines allow and a program may need (chroot, ptrace, System V IPC in the
+    /// container's own namespace), and no mounts at all.
+    Container,
     /// The oracle's broker, and what it starts: the reference and its children.
     Oracle,
 }
@@ -158,7 +174,7 @@ pub fn program(kind: Kind, cookie: u64) -> Vec<u8> {
     p.op(JMP_JGE, 0, 1, X32_BIT);
     p.ret(RET_ERRNO | libc::ENOSYS as u32);
     let guarded: &[i64] = match kind {
-        Kind::Case | Kind::Agent => &[libc::SYS_mount, libc::SYS_umount2],
+        Kind::Case | Kind::Agent | Kind::Container => &[libc::SYS_mount, libc::SYS_umount2],
         Kind::Oracle => &[
             libc::SYS_mount,
             libc::SYS_umount2,
@@ -168,12 +184,16 @@ pub fn program(kind: Kind, cookie: u64) -> Vec<u8> {
         ],
     };
     for n in REFUSED {
-        let allowed = kind == Kind::Agent && *n == libc::SYS_ptrace;
+        let allowed = match kind {
+            Kind::Agent => *n == libc::SYS_ptrace,
+            Kind::Container => CONTAINED.contains(n),
+            Kind::Case | Kind::Oracle => false,
+        };
         if !allowed && !guarded.contains(n) {
             p.deny(*n, eperm);
         }
     }
-    for n in ABSENT {
+    for n in ABSENT.iter().filter(|n| kind != Kind::Container || !CONTAINED.contains(n)) {
         p.deny(*n, RET_ERRNO | libc::ENOSYS as u32);
     }
     p.when(libc::SYS_clone, |p| {
@@ -193,7 +213,7 @@ pub fn program(kind: Kind, cookie: u64) -> Vec<u8> {
             p.ret(RET_ALLOW);
         });
     }
-    if kind != Kind::Case {
+    if matches!(kind, Kind::Agent | Kind::Oracle) {
         tell_tale_signals(&mut p, eperm);
     }
     // Another process's limits, the zygote's above all.

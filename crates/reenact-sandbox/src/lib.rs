@@ -23,6 +23,7 @@ pub mod spec;
 mod start;
 mod tree;
 mod tty;
+pub mod unpack;
 mod wire;
 
 pub use cell::{Cell, ExportLimits, ExportReport, Invocation};

@@ -156,6 +156,30 @@ pub fn lay_over(
     Ok(())
 }
 
+/// Fills `dev`, an empty directory of a root under construction: the harmless devices of the host, and terminals of its own.
+pub fn devices(plan: &mut Plan, dev: &str) {
+    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+        let full = format!("{dev}/{name}");
+        plan.mkfile(&full, 0o666);
+        let source = Path::new("/dev").join(name);
+        plan.mount(&format!("/dev/{name}"), &source, &full, "", libc::MS_BIND, "");
+    }
+    for (target, name) in [
+        ("/proc/self/fd", "fd"),
+        ("/proc/self/fd/0", "stdin"),
+        ("/proc/self/fd/1", "stdout"),
+        ("/proc/self/fd/2", "stderr"),
+        ("pts/ptmx", "ptmx"),
+    ] {
+        plan.symlink(target.as_bytes(), &format!("{dev}/{name}"));
+    }
+    let pts = format!("{dev}/pts");
+    plan.mkdir(&pts, 0o755);
+    let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
+    let options = "newinstance,ptmxmode=0666,mode=620";
+    plan.mount("devpts", Path::new("devpts"), &pts, "devpts", flags, options);
+}
+
 impl Builder<'_> {
     fn at(&self, path: &str) -> String {
         format!("{}/{}", self.stage, path.trim_start_matches('/'))
@@ -399,41 +423,8 @@ impl Builder<'_> {
 
     fn devices(&mut self) {
         self.dir("dev");
-        for name in ["null", "zero", "full", "random", "urandom", "tty"] {
-            let target = format!("dev/{name}");
-            let full = self.at(&target);
-            self.plan.mkfile(&full, 0o666);
-            self.plan.mount(
-                &format!("/{target}"),
-                &Path::new("/dev").join(name),
-                &full,
-                "",
-                libc::MS_BIND,
-                "",
-            );
-        }
-        for (target, name) in [
-            ("/proc/self/fd", "fd"),
-            ("/proc/self/fd/0", "stdin"),
-            ("/proc/self/fd/1", "stdout"),
-            ("/proc/self/fd/2", "stderr"),
-            ("pts/ptmx", "ptmx"),
-        ] {
-            let full = self.at(&format!("dev/{name}"));
-            self.plan.symlink(target.as_bytes(), &full);
-        }
+        devices(self.plan, &self.at("dev"));
         self.dir("dev/shm");
-        self.dir("dev/pts");
-        let pts = self.at("dev/pts");
-        let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
-        self.plan.mount(
-            "devpts",
-            Path::new("devpts"),
-            &pts,
-            "devpts",
-            flags,
-            "newinstance,ptmxmode=0666,mode=620",
-        );
     }
 
     /// Covers each masked file that the base really has with an empty, unreadable one.

@@ -30,6 +30,10 @@ pub mod op {
     pub const LISTEN: u8 = 11;
     /// Room: replies `DESCRIPTOR` with the root directory.
     pub const ROOT: u8 = 12;
+    /// Containers: as [`EXEC`], with a user and more descriptors. Payload: [`super::ExecAs`], then [`super::ExecRequest`].
+    pub const EXEC_AS: u8 = 13;
+    /// Sends a signal to the process of a command: its number (u64), the signal (u32).
+    pub const SIGNAL: u8 = 14;
 }
 
 /// Replies, zygote to host.
@@ -335,6 +339,31 @@ impl<'a> ExecRequest<'a> {
             env: StrList::read(r)?,
         };
         (r.is_empty() && request.argv.count > 0).then_some(request)
+    }
+}
+
+/// Head of the payload of [`op::EXEC_AS`].
+pub struct ExecAs<'a> {
+    pub uid: u32,
+    pub gid: u32,
+    /// Change ids; false where the namespace has one user only.
+    pub set_ids: bool,
+    /// Supplementary groups, four bytes each.
+    pub groups: &'a [u8],
+    /// Descriptors after the standard ones, which become 3, 4, …
+    pub more: u8,
+}
+
+impl<'a> ExecAs<'a> {
+    /// Reads the head off; what follows is an [`ExecRequest`].
+    pub fn read(r: &mut Reader<'a>) -> Option<Self> {
+        Some(Self {
+            uid: r.u32()?,
+            gid: r.u32()?,
+            set_ids: r.u8()? != 0,
+            groups: r.blob()?,
+            more: r.u8()?,
+        })
     }
 }
 

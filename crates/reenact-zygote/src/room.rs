@@ -3,12 +3,14 @@
 
 use crate::buf::Buf;
 use crate::list::Dirents;
-use crate::proto::{ExecRequest, HEADER, Reader, Sink, op, re, split_frame};
+use crate::proto::{ExecAs, ExecRequest, HEADER, Reader, Sink, op, re, split_frame};
 use crate::setup::State;
 use crate::spawn::{ChildConf, ChildStack, clone};
 use crate::sys::{self, AT_FDCWD, CStr, EPROTO, PollFd, call, nr};
 
 const SOCKET: i32 = 0;
+/// Descriptors of one command.
+const MOST: usize = 16;
 /// Commands at once.
 const COMMANDS: usize = 512;
 const CLONE_VM: usize = 0x100;
@@ -28,7 +30,7 @@ struct Room<'a> {
     scratch: Buf,
     stack: ChildStack,
     /// Received and not yet used descriptors, in order.
-    descriptors: [i32; 16],
+    descriptors: [i32; MOST],
     waiting: usize,
     commands: [Command; COMMANDS],
 }
@@ -41,7 +43,7 @@ pub fn serve(state: &State) -> ! {
         out: Buf::new(64 << 10),
         scratch: Buf::new(64 << 10),
         stack: ChildStack::allocate(),
-        descriptors: [-1; 16],
+        descriptors: [-1; MOST],
         waiting: 0,
         commands: [Command { id: 0, pid: 0 }; COMMANDS],
     };
@@ -142,7 +144,13 @@ impl Room<'_> {
             // SAFETY: inside the buffer, which is neither moved nor changed until it is consumed below.
             let payload = unsafe { core::slice::from_raw_parts(at.add(HEADER), len) };
             match operation {
-                op::EXEC => self.exec(payload)?,
+                op::EXEC => self.exec(payload, None)?,
+                op::EXEC_AS => {
+                    let mut r = Reader::new(payload);
+                    let who = ExecAs::read(&mut r).ok_or(EPROTO)?;
+                    self.exec(r.rest(), Some(&who))?;
+                }
+                op::SIGNAL => self.signal(payload)?,
                 op::KILL => self.kill(payload)?,
                 op::LISTEN => {
                     let port = Reader::new(payload).u32().ok_or(EPROTO)?;
@@ -162,22 +170,23 @@ impl Room<'_> {
         }
     }
 
-    /// Starts a command on the first three waiting descriptors.
-    fn exec(&mut self, payload: &[u8]) -> Result<(), i32> {
+    /// Starts a command on the first three waiting descriptors, or more where the caller is to have more.
+    fn exec(&mut self, payload: &[u8], who: Option<&ExecAs<'_>>) -> Result<(), i32> {
         let request = ExecRequest::decode(payload).ok_or(EPROTO)?;
-        if self.waiting < 3 {
+        let count = 3 + who.map_or(0, |w| usize::from(w.more));
+        if self.waiting < count || count > MOST {
             return Err(EPROTO);
         }
-        let stdio = [self.descriptors[0], self.descriptors[1], self.descriptors[2]];
-        self.descriptors.copy_within(3.., 0);
-        self.waiting -= 3;
+        let given = self.descriptors;
+        self.descriptors.copy_within(count.., 0);
+        self.waiting -= count;
         let free = self.commands.iter().position(|c| c.pid == 0);
         let started = match free {
-            Some(_) => self.start(&request, stdio),
+            Some(_) => self.start(&request, who, &given[..count]),
             None => Err(sys::EAGAIN),
         };
-        for fd in stdio {
-            sys::close(fd);
+        for fd in &given[..count] {
+            sys::close(*fd);
         }
         match (started, free) {
             (Ok(pid), Some(at)) => self.commands[at] = Command { id: request.id, pid },
@@ -192,7 +201,15 @@ impl Room<'_> {
         Ok(())
     }
 
-    fn start(&mut self, request: &ExecRequest<'_>, stdio: [i32; 3]) -> Result<i32, i32> {
+    fn start(
+        &mut self,
+        request: &ExecRequest<'_>,
+        who: Option<&ExecAs<'_>>,
+        given: &[i32],
+    ) -> Result<i32, i32> {
+        // The kernel wants an aligned array.
+        let mut groups = Buf::new(who.map_or(0, |w| w.groups.len()).max(1));
+        groups.put(who.map_or(b"", |w| w.groups));
         let cwd = CStr::new(request.cwd).ok_or(EPROTO)?;
         let (mut pointers, mut paths) = (Buf::new(4096), Buf::new(4096));
         for list in [request.argv, request.env] {
@@ -206,7 +223,9 @@ impl Room<'_> {
         candidates(name, request.path, &mut paths);
         let mut child = Child {
             conf: self.conf,
-            stdio,
+            who,
+            groups: groups.bytes(),
+            given,
             cwd,
             paths: paths.bytes(),
             argv,
@@ -221,6 +240,7 @@ impl Room<'_> {
         let errno = unsafe { (&raw const child.errno).read_volatile() };
         pointers.release();
         paths.release();
+        groups.release();
         let pid = pid?;
         if errno != 0 {
             // It exited; it is not in the table, so its status is dropped when it is reaped.
@@ -243,6 +263,17 @@ impl Room<'_> {
             self.out.u64(us(usage.user_sec, usage.user_usec));
             self.out.u64(us(usage.sys_sec, usage.sys_usec));
         }
+    }
+
+    /// Sends a signal to the process of a command.
+    fn signal(&mut self, payload: &[u8]) -> Result<(), i32> {
+        let mut r = Reader::new(payload);
+        let (id, signal) = (r.u64().ok_or(EPROTO)?, r.u32().ok_or(EPROTO)?);
+        if let Some(command) = self.commands.iter().find(|c| c.id == id && c.pid != 0) {
+            // It may have ended meanwhile.
+            let _sent = sys::kill(command.pid, signal as i32);
+        }
+        Ok(())
     }
 
     /// Kills the session that a command leads. What left it (a daemon) lives on.
@@ -298,7 +329,11 @@ fn candidates(name: &[u8], path: &[u8], out: &mut Buf) {
 /// Everything a child needs, prepared by pid 1.
 struct Child<'a> {
     conf: &'a ChildConf,
-    stdio: [i32; 3],
+    /// Containers: the user; otherwise the room's.
+    who: Option<&'a ExecAs<'a>>,
+    groups: &'a [u8],
+    /// What becomes descriptors 0, 1, 2, …
+    given: &'a [i32],
     cwd: CStr<'a>,
     paths: &'a [u8],
     argv: usize,
@@ -326,12 +361,13 @@ unsafe fn prepare_and_exec(child: &Child<'_>) -> i32 {
     let ready = unsafe {
         (|| {
             call(nr::SETSID, [0; 6])?;
-            for (i, fd) in child.stdio.iter().enumerate() {
-                call(nr::DUP2, [*fd as usize, i, 0, 0, 0, 0])?;
-            }
+            place(child.given)?;
             call(nr::RT_SIGPROCMASK, [2, &raw const none as usize, 0, 8, 0, 0])?;
             child.conf.limit()?;
-            child.conf.drop_rights()?;
+            match child.who {
+                Some(who) => become_user(who, child.groups)?,
+                None => child.conf.drop_rights()?,
+            };
             call(nr::CHDIR, [child.cwd.ptr(), 0, 0, 0, 0, 0])
         })()
     };
@@ -355,6 +391,48 @@ unsafe fn prepare_and_exec(child: &Child<'_>) -> i32 {
         rest = &rest[end + 1..];
     }
     last
+}
+
+/// In a child: moves its descriptors to 0, 1, 2, …
+///
+/// # Safety
+/// As [`prepare_and_exec`].
+unsafe fn place(given: &[i32]) -> sys::Res {
+    const F_DUPFD_CLOEXEC: usize = 1030;
+    // Out of the way first, so that none is overwritten before it is moved.
+    const AWAY: usize = 600;
+    // SAFETY: plain numbers.
+    unsafe {
+        for (i, fd) in given.iter().enumerate() {
+            if i < 3 {
+                call(nr::DUP2, [*fd as usize, i, 0, 0, 0, 0])?;
+            } else {
+                call(nr::FCNTL, [*fd as usize, F_DUPFD_CLOEXEC, AWAY + i, 0, 0, 0])?;
+            }
+        }
+        for i in 3..given.len() {
+            call(nr::DUP2, [AWAY + i, i, 0, 0, 0, 0])?;
+        }
+    }
+    Ok(0)
+}
+
+/// In a child: takes the ids of the user that the host named. What a root of the container may do is bounded by the bounding
+/// set when it executes.
+///
+/// # Safety
+/// As [`prepare_and_exec`].
+unsafe fn become_user(who: &ExecAs<'_>, groups: &[u8]) -> sys::Res {
+    if !who.set_ids {
+        return Ok(0);
+    }
+    let (uid, gid) = (who.uid as usize, who.gid as usize);
+    // SAFETY: an array with its length, and plain numbers.
+    unsafe {
+        call(nr::SETGROUPS, [groups.len() / 4, groups.as_ptr() as usize, 0, 0, 0, 0])?;
+        call(nr::SETRESGID, [gid, gid, gid, 0, 0, 0])?;
+        call(nr::SETRESUID, [uid, uid, uid, 0, 0, 0])
+    }
 }
 
 /// Kills every live process of a session (`/proc/PID/stat`, field 6); gives how many there were.

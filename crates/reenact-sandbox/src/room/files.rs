@@ -36,6 +36,32 @@ impl Files {
         Self { root, ids }
     }
 
+    /// Opens a path as a program in the room would: symlinks are followed, below the root; magic links are not.
+    pub fn open_followed(&self, path: &str, flags: i32, mode: u32) -> std::io::Result<File> {
+        let bad = |_| std::io::Error::from_raw_os_error(libc::EINVAL);
+        let name = CString::new(if path.is_empty() { "." } else { path }).map_err(bad)?;
+        // SAFETY: an all-zero open_how is valid.
+        let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+        how.flags = (flags | libc::O_CLOEXEC) as u64;
+        how.mode = u64::from(if flags & libc::O_CREAT != 0 { mode } else { 0 });
+        how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+        // SAFETY: NUL-terminated path, structure with its size.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_openat2,
+                self.root.as_raw_fd(),
+                name.as_ptr(),
+                &raw const how,
+                size_of::<libc::open_how>(),
+            )
+        };
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: a descriptor just made, owned by nobody else.
+        Ok(unsafe { File::from_raw_fd(fd as i32) })
+    }
+
     /// Opens a path without following any link.
     fn open(&self, path: &[u8], flags: i32, mode: u32) -> std::io::Result<OwnedFd> {
         if path.split(|b| *b == b'/').any(|part| part == b"..") {

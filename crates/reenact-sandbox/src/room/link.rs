@@ -69,6 +69,8 @@ fn frame(operation: u8, body: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Vec<u8> {
 
 /// What a command is, on the wire.
 pub struct Request<'a> {
+    /// Containers: whom it runs as, and whether ids can be changed.
+    pub user: Option<(&'a crate::container::User, bool)>,
     pub id: u64,
     pub cwd: &'a str,
     pub path: &'a str,
@@ -106,16 +108,25 @@ impl Link {
         locked(&self.shared).lost.is_none()
     }
 
-    /// Starts a command on three descriptors; its end is announced on the bell that is given back.
+    /// Starts a command on three descriptors (or more, with a user); its end is announced on the bell that is given back.
     pub fn exec(
         &self,
         request: &Request<'_>,
-        stdio: [OwnedFd; 3],
+        given: &[OwnedFd],
     ) -> Result<std::io::PipeReader, SandboxError> {
         let (ear, bell) =
             std::io::pipe().map_err(|e| SandboxError::host("cannot make a pipe", e))?;
-        let bytes = frame(op::EXEC, |put| {
+        let operation = if request.user.is_some() { op::EXEC_AS } else { op::EXEC };
+        let bytes = frame(operation, |put| {
             let mut b = Bytes(Vec::new());
+            if let Some((user, set_ids)) = request.user {
+                b.u32(user.uid);
+                b.u32(user.gid);
+                b.u8(u8::from(set_ids));
+                let groups: Vec<u8> = user.groups.iter().flat_map(|g| g.to_ne_bytes()).collect();
+                b.blob(&groups);
+                b.u8((given.len() - 3) as u8);
+            }
             b.u64(request.id);
             b.cstr(request.cwd.as_bytes());
             b.blob(request.path.as_bytes());
@@ -132,7 +143,7 @@ impl Link {
         let writer = locked(&self.writer);
         self.lost()?;
         locked(&self.shared).commands.insert(request.id, (bell, VecDeque::new()));
-        let sent = send_with_descriptors(&writer, &bytes, &stdio);
+        let sent = send_with_descriptors(&writer, &bytes, given);
         if let Err(e) = sent {
             locked(&self.shared).commands.remove(&request.id);
             return Err(SandboxError::Lost(format!("cannot send to the room: {e}")));
@@ -161,6 +172,19 @@ impl Link {
     /// Kills a command's session.
     pub fn kill(&self, id: u64) -> Result<(), SandboxError> {
         let bytes = frame(op::KILL, |put| put(&id.to_le_bytes()));
+        let mut writer = locked(&self.writer);
+        self.lost()?;
+        writer
+            .write_all(&bytes)
+            .map_err(|e| SandboxError::Lost(format!("cannot send to the room: {e}")))
+    }
+
+    /// Sends a signal to the process of a command; nothing if it has ended.
+    pub fn signal(&self, id: u64, signal: i32) -> Result<(), SandboxError> {
+        let bytes = frame(op::SIGNAL, |put| {
+            put(&id.to_le_bytes());
+            put(&signal.to_le_bytes());
+        });
         let mut writer = locked(&self.writer);
         self.lost()?;
         writer
@@ -347,24 +371,33 @@ fn receive(
 fn send_with_descriptors(
     stream: &UnixStream,
     bytes: &[u8],
-    descriptors: &[OwnedFd; 3],
+    descriptors: &[OwnedFd],
 ) -> std::io::Result<()> {
-    let raw: [i32; 3] = [0, 1, 2].map(|i| descriptors[i].as_raw_fd());
+    const MOST: usize = 16;
+    if descriptors.len() > MOST {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    let raw: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let payload = (raw.len() * 4) as u32;
     let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let mut control = [0u64; 8];
+    let mut control = [0u64; 16];
     // SAFETY: an all-zero msghdr is valid; pointers set below outlive the call; the control buffer holds one header with
-    // three descriptors (CMSG_SPACE(12) = 32 bytes).
+    // sixteen descriptors (CMSG_SPACE(64) = 80 bytes).
     let sent = unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &raw mut iov;
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = libc::CMSG_SPACE(12) as usize;
+        message.msg_controllen = libc::CMSG_SPACE(payload) as usize;
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         (*header).cmsg_level = libc::SOL_SOCKET;
         (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(12) as usize;
-        libc::CMSG_DATA(header).cast::<[i32; 3]>().write_unaligned(raw);
+        (*header).cmsg_len = libc::CMSG_LEN(payload) as usize;
+        std::ptr::copy_nonoverlapping(
+            raw.as_ptr().cast::<u8>(),
+            libc::CMSG_DATA(header),
+            payload as usize,
+        );
         loop {
             let n = libc::sendmsg(stream.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL);
             if n >= 0 || std::io::Error::last_os_error().kind() != ErrorKind::Interrupted {

@@ -1,6 +1,7 @@
 //! Rooms: cells that live long, in which an agent works. Many commands run in one, at once or one after the other, and what
 //! they start stays until the room ends. A room may hold a *reference* that can be run but not read ([`OracleSpec`]).
 
+mod contain;
 mod files;
 pub(crate) mod libraries;
 mod link;
@@ -9,9 +10,12 @@ mod plan;
 mod reports;
 mod run;
 
+use crate::cgroup::WorkerCgroup;
+use crate::container::ContainerSpec;
 use crate::error::SandboxError;
+use crate::plan::Plan;
 use crate::spec::{CellLimits, Isolation, Mount, Rootfs, WORKSPACE};
-use crate::start::{self, Running};
+use crate::start::{self, Mode, Running};
 use crate::wire::Wire;
 use files::Files;
 use link::Link;
@@ -155,12 +159,23 @@ pub enum TreeKind {
 /// Called with every oracle event, from a thread of the room's.
 pub type OracleSink = Box<dyn FnMut(OracleEvent) + Send>;
 
+/// What a room is started from.
+struct Start<'a> {
+    plan: Plan,
+    mode: &'a Mode,
+    cgroup: Option<WorkerCgroup>,
+    layers: BTreeMap<String, String>,
+    env: BTreeMap<String, String>,
+}
+
 /// A running room. Dropping it ends everything in it.
 pub struct Room {
     link: Arc<Link>,
     files: Files,
     root: PathBuf,
     env: BTreeMap<String, String>,
+    /// Commands of containers can change their ids.
+    set_ids: bool,
     running: Mutex<Running>,
     layers: BTreeMap<String, String>,
     next: AtomicU64,
@@ -195,9 +210,20 @@ impl CommandHandle {
     ///
     /// # Errors
     /// [`SandboxError::Lost`] if pid 1 is gone.
-    pub fn signal(&self, _signal: i32) -> Result<(), SandboxError> {
-        Err(SandboxError::Lost("containers are not built yet".to_owned()))
+    pub fn signal(&self, signal: i32) -> Result<(), SandboxError> {
+        self.link.signal(self.id, signal)
     }
+}
+
+fn check(exec: &Exec) -> Result<(), SandboxError> {
+    let texts = exec.argv.iter().chain(exec.env.keys()).chain(exec.env.values());
+    if exec.argv.is_empty() || texts.chain(&exec.cwd).any(|t| t.contains('\0')) {
+        return Err(SandboxError::Spec {
+            path: PathBuf::from(exec.argv.first().map_or("", String::as_str)),
+            what: "a command needs a program, and no NUL bytes".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 impl Room {
@@ -211,22 +237,34 @@ impl Room {
         let stage = start::stage()?;
         let text = start::stage_path(&stage)?;
         let plan = plan::make(spec, &mode, cgroup.is_some(), text)?;
+        let layers = start::layers(&spec.rootfs.base, &mode, cgroup.as_ref());
+        let env = plan::cell_spec(spec).base_env();
+        let started = Start { plan, mode: &mode, cgroup, layers, env };
+        Self::begin(started, spec.oracle.as_ref(), events)
+    }
+
+    /// Starts pid 1, has it perform the plan, and takes up the link to it.
+    fn begin(
+        start: Start<'_>,
+        oracle: Option<&OracleSpec>,
+        events: OracleSink,
+    ) -> Result<Self, SandboxError> {
+        let Start { plan, mode, cgroup, mut layers, env } = start;
         let pair =
             || UnixStream::pair().map_err(|e| SandboxError::host("cannot make a socket pair", e));
         let (ours, theirs) = pair()?;
-        let (reports, stdout) = match &spec.oracle {
+        let (reports, stdout) = match oracle {
             Some(_) => {
                 let (ours, theirs) = reports::pair()?;
                 (Some(ours), Stdio::from(theirs))
             }
             None => (None, Stdio::null()),
         };
-        let process = start::spawn_zygote(theirs, stdout, &mode)?;
+        let process = start::spawn_zygote(theirs, stdout, mode)?;
         let socket = ours
             .try_clone()
             .map_err(|e| SandboxError::host("cannot duplicate the room's socket", e))?;
-        let mut layers = start::layers(&spec.rootfs.base, &mode, cgroup.as_ref());
-        if let Some(oracle) = &spec.oracle {
+        if let Some(oracle) = oracle {
             let how = if oracle.secure { "broker, AT_SECURE" } else { "broker" };
             layers.insert("reference".to_owned(), how.to_owned());
         }
@@ -249,7 +287,8 @@ impl Room {
             root: PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), files.root_fd())),
             link,
             files,
-            env: plan::cell_spec(spec).base_env(),
+            env,
+            set_ids: mode.root,
             running: Mutex::new(running),
             layers,
             next: AtomicU64::new(1),
@@ -258,31 +297,49 @@ impl Room {
     }
 
     /// See [`crate::container::Container::start`].
-    pub(crate) fn contain(
-        _spec: &crate::container::ContainerSpec,
-        _events: OracleSink,
-    ) -> Result<Self, SandboxError> {
-        Err(SandboxError::Lost("containers are not built yet".to_owned()))
+    pub(crate) fn contain(spec: &ContainerSpec, events: OracleSink) -> Result<Self, SandboxError> {
+        let cgroup = contain::cgroup(spec)?;
+        let mode = start::mode(&spec.isolation, cgroup.is_some());
+        let stage = start::stage()?;
+        let text = start::stage_path(&stage)?;
+        let plan = contain::plan(spec, &mode, text)?;
+        let layers = contain::layers(spec, &mode, cgroup.as_ref());
+        let started = Start { plan, mode: &mode, cgroup, layers, env: BTreeMap::new() };
+        Self::begin(started, None, events)
     }
 
     /// See [`crate::container::Container::exec`].
     pub(crate) fn run_as(
         &self,
-        _run: crate::container::Run,
-        _sinks: Option<Sinks<'_>>,
-        _handle: impl FnOnce(CommandHandle),
+        run: crate::container::Run,
+        sinks: Option<Sinks<'_>>,
+        handle: impl FnOnce(CommandHandle),
     ) -> Result<Executed, SandboxError> {
-        Err(SandboxError::Lost("containers are not built yet".to_owned()))
+        let id = self.next_id();
+        handle(CommandHandle { link: Arc::clone(&self.link), id });
+        let (exec, user) = (run.command, run.user);
+        check(&exec)?;
+        let (argv, env) = (exec.argv.clone(), exec.env.clone());
+        let cwd = exec.cwd.clone().unwrap_or_else(|| "/".to_owned());
+        let path = env.get("PATH").cloned().unwrap_or_default();
+        let user = Some((&user, self.set_ids));
+        let request = link::Request { user, id, cwd: &cwd, path: &path, argv: &argv, env: &env };
+        run::run(&self.link, &request, exec, run.descriptors, sinks)
     }
 
     /// Opens below the root, following links as the container's programs do.
     pub(crate) fn open_in_root(
         &self,
-        _path: &str,
-        _flags: i32,
-        _mode: u32,
+        path: &str,
+        flags: i32,
+        mode: u32,
     ) -> std::io::Result<std::fs::File> {
-        Err(std::io::ErrorKind::Unsupported.into())
+        self.files.open_followed(path, flags, mode)
+    }
+
+    /// Whether commands can have users (in a single-user namespace they cannot).
+    pub(crate) fn has_users(&self) -> bool {
+        self.set_ids
     }
 
     /// Isolation layers in force, by name, as [`crate::Cell::layers`].
@@ -331,20 +388,15 @@ impl Room {
     }
 
     fn run(&self, exec: Exec, sinks: Option<Sinks<'_>>, id: u64) -> Result<Executed, SandboxError> {
-        let texts = exec.argv.iter().chain(exec.env.keys()).chain(exec.env.values());
-        if exec.argv.is_empty() || texts.chain(&exec.cwd).any(|t| t.contains('\0')) {
-            return Err(SandboxError::Spec {
-                path: PathBuf::from(exec.argv.first().map_or("", String::as_str)),
-                what: "a command needs a program, and no NUL bytes".to_owned(),
-            });
-        }
+        check(&exec)?;
         let mut env = self.env.clone();
         env.extend(exec.env.clone());
         let argv = exec.argv.clone();
         let cwd = exec.cwd.clone().unwrap_or_else(|| WORKSPACE.to_owned());
         let path = env.get("PATH").cloned().unwrap_or_default();
-        let request = link::Request { id, cwd: &cwd, path: &path, argv: &argv, env: &env };
-        run::run(&self.link, &request, exec, sinks)
+        let request =
+            link::Request { user: None, id, cwd: &cwd, path: &path, argv: &argv, env: &env };
+        run::run(&self.link, &request, exec, Vec::new(), sinks)
     }
 
     /// A handle to end commands from another thread.

@@ -117,6 +117,7 @@ pub fn run<'a>(
     link: &Link,
     request: &Request<'_>,
     exec: Exec,
+    more: Vec<OwnedFd>,
     sinks: Option<super::Sinks<'a>>,
 ) -> Result<Executed, SandboxError> {
     let (out_reader, out_writer) = std::io::pipe().map_err(host("cannot make a pipe"))?;
@@ -136,7 +137,11 @@ pub fn run<'a>(
     ];
     let stdin = stdin_of(exec.stdin)?;
     let started = Instant::now();
-    let ear = link.exec(request, [stdin, out_writer.into(), err_writer.into()])?;
+    let mut given = vec![stdin, out_writer.into(), err_writer.into()];
+    given.extend(more);
+    let ear = link.exec(request, &given)?;
+    // Ours must go, or the ends of the pipes would never be seen.
+    drop(given);
     let followed = follow(link, request.id, &ear, &mut streams, exec.wall, exec.max_bytes);
     link.forget(request.id);
     let (end, cpu_us) = followed?;
