@@ -279,6 +279,21 @@ fn open_to_all(path: &Path) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
 }
 
+/// A limit of a fifth of a processor, seen in the kernel's own count of throttled periods.
+#[test]
+fn cpu_time_is_limited_where_the_host_can() {
+    let image = Image::new();
+    let container = Container::start(&ContainerSpec { cpus: Some(0.2), ..image.spec() }).unwrap();
+    let done = container.exec(sh("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done")).unwrap();
+    if container.layers()["cpu"] == "not limited" {
+        eprintln!("NOT TESTED: this host gives no CPU controller");
+        return;
+    }
+    // Never more CPU time than the quota allows, whatever else the machine does: a period's worth of slack.
+    assert!(done.cpu_us <= done.wall_us / 5 + 100_000, "{} of {}", done.cpu_us, done.wall_us);
+    assert!(done.cpu_us > 20_000, "it did compute");
+}
+
 #[test]
 fn wrong_specs_are_named() {
     let image = Image::new();

@@ -38,14 +38,21 @@ const PROC_COVERED: &[&str] = &[
 ];
 const SYS_COVERED: &[&str] = &["firmware", "devices/virtual/powercap", "fs/cgroup", "kernel"];
 
-pub fn cgroup(spec: &ContainerSpec) -> Result<Option<WorkerCgroup>, SandboxError> {
+/// The container's control group, and whether it limits the CPU time.
+pub fn cgroup(spec: &ContainerSpec) -> Result<Option<(WorkerCgroup, bool)>, SandboxError> {
     if spec.isolation.cgroup == Setting::Fallback {
         return Ok(None);
     }
-    match System::read().map_err(|e| e.to_string()).and_then(|s| s.hierarchy()) {
-        Ok(hierarchy) => {
+    let system = System::read().map_err(|e| e.to_string());
+    match system.and_then(|s| s.hierarchy().map(|h| (s, h))) {
+        Ok((system, hierarchy)) => {
             let memory = spec.memory_bytes.unwrap_or(NO_LIMIT);
-            WorkerCgroup::create(&hierarchy, memory, spec.processes).map(Some)
+            let mut group = WorkerCgroup::create(&hierarchy, memory, spec.processes)?;
+            let limited = match spec.cpus.filter(|c| *c < host_cpus()) {
+                Some(cpus) => group.limit_cpus(&system, cpus)?,
+                None => false,
+            };
+            Ok(Some((group, limited)))
         }
         Err(why) if spec.isolation.cgroup == Setting::Require => {
             Err(SandboxError::Layer { layer: "cgroup", why })
@@ -54,13 +61,18 @@ pub fn cgroup(spec: &ContainerSpec) -> Result<Option<WorkerCgroup>, SandboxError
     }
 }
 
+fn host_cpus() -> f64 {
+    std::thread::available_parallelism().map_or(f64::INFINITY, |n| n.get() as f64)
+}
+
 /// Isolation layers, by name.
 pub fn layers(
     spec: &ContainerSpec,
     mode: &Mode,
-    cgroup: Option<&WorkerCgroup>,
+    cgroup: Option<&(WorkerCgroup, bool)>,
 ) -> BTreeMap<String, String> {
-    let by = |what: &str| cgroup.map_or(what.to_owned(), |c| c.kind().to_owned());
+    let by = |what: &str| cgroup.map_or(what.to_owned(), |c| c.0.kind().to_owned());
+    let cpu = if cgroup.is_some_and(|c| c.1) { by("") } else { "not limited".to_owned() };
     let network = match spec.network {
         Network::None => "none (empty namespace)",
         Network::Host => "the host's",
@@ -90,7 +102,7 @@ pub fn layers(
         ("no_new_privs", if spec.no_new_privileges { "yes" } else { "no" }.to_owned()),
         ("seccomp", "filter".to_owned()),
         ("memory", memory),
-        ("cpu", "not limited".to_owned()),
+        ("cpu", cpu),
         ("processes", by("not limited")),
     ]
     .into_iter()

@@ -304,7 +304,8 @@ impl Room {
         let text = start::stage_path(&stage)?;
         let plan = contain::plan(spec, &mode, text)?;
         let layers = contain::layers(spec, &mode, cgroup.as_ref());
-        let started = Start { plan, mode: &mode, cgroup, layers, env: BTreeMap::new() };
+        let started =
+            Start { plan, mode: &mode, cgroup: cgroup.map(|c| c.0), layers, env: BTreeMap::new() };
         Self::begin(started, None, events)
     }
 
