@@ -1,9 +1,11 @@
 //! Trajectories: reading never panics; what is read, torn or not, can be repaired and says the same then; what is exported keeps
-//! the rules of ATIF.
+//! the rules of ATIF; and what is read can be brought into our layout, where it says the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use reenact_interop::trajectory::{Read, Subject, check_atif, read_mini, repaired, to_atif};
+use reenact_interop::trajectory::{
+    Read, Subject, adopt, check_atif, read_mini, repaired, to_atif,
+};
 use std::path::Path;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -22,6 +24,10 @@ fuzz_target!(|bytes: &[u8]| {
     let said = |r: &Read| -> Vec<(String, String)> {
         r.trajectory.messages.iter().map(|m| (m.role.clone(), m.text().into_owned())).collect()
     };
+    assert_eq!(said(&again), said(&read));
+    let adopted = adopt(file, bytes).expect("what was read can be adopted");
+    let again = read_mini(file, &adopted.bytes).expect("what was adopted can be read");
+    assert!(!again.torn);
     assert_eq!(said(&again), said(&read));
     let document = to_atif(&read.trajectory, &Subject::default());
     if !document.steps.is_empty() {

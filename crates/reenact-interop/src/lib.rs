@@ -2,5 +2,12 @@
 //!
 //! Knows no policy: what counts as a pass was decided before a result comes here.
 
+pub mod causes;
+mod clean;
+pub mod ctrf;
+pub mod harbor;
+pub mod junit;
+pub mod junit_out;
 pub mod programbench;
+mod story;
 pub mod trajectory;

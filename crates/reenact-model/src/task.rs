@@ -147,6 +147,21 @@ impl TaskManifest {
     /// # Errors
     /// [`FormatError`] that names line and field.
     pub fn parse(file: &Path, text: &str) -> Result<Self, FormatError> {
+        /// Tasks of ProgramBench's have a `task.toml` of another shape, which says so.
+        #[derive(Deserialize)]
+        struct Kind {
+            kind: Option<String>,
+        }
+        if let Ok(Kind { kind: Some(kind) }) = parse_toml::<Kind>(file, text) {
+            let what = match kind.as_str() {
+                "programbench" => {
+                    "is a task of ProgramBench's, without a reference and a suite of cases: \
+                     `reenact programbench eval` evaluates its submissions"
+                }
+                _ => "is not known to this version",
+            };
+            return Err(FormatError::field(file, None, "kind", what));
+        }
         let manifest: Self = parse_toml(file, text)?;
         if manifest.schema != SCHEMA {
             let what =

@@ -60,6 +60,8 @@ pub enum FailKind {
     Screen,
     /// Another workspace.
     Files,
+    /// Another harness says that it failed; what differed is not known (imported results only).
+    Reported,
 }
 
 /// A channel on which expected and actual can be shown side by side.

@@ -116,6 +116,7 @@ pub(crate) fn kind(kind: FailKind) -> &'static str {
         FailKind::Stderr => "stderr",
         FailKind::Screen => "screen",
         FailKind::Files => "files",
+        FailKind::Reported => "reported",
     }
 }
 

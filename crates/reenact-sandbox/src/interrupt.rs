@@ -1,11 +1,13 @@
 //! Ctrl-C: the first asks to stop, the second ends the process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
+static LAST: AtomicI32 = AtomicI32::new(0);
 
 extern "C" fn on_signal(signal: libc::c_int) {
+    LAST.store(signal, Ordering::SeqCst);
     if ASKED.swap(true, Ordering::SeqCst) {
         // SAFETY: both calls are async-signal-safe. The default action of a second signal is what the user wants.
         unsafe {
@@ -33,4 +35,9 @@ pub fn stop_flag() -> Arc<AtomicBool> {
         copy.store(true, Ordering::SeqCst);
     });
     flag
+}
+
+/// The number of the signal that asked last, if one did.
+pub fn last_signal() -> Option<i32> {
+    Some(LAST.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
 }

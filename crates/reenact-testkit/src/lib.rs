@@ -1,4 +1,5 @@
-//! What tests share: model servers that follow a script, over real HTTP on the loopback interface.
+//! What tests share: model servers that follow a script, over real HTTP on the loopback interface, and container images
+//! made of this host's packages ([`image`]).
 //!
 //! ```
 //! use reenact_testkit::{Fault, ScriptedModel, Turn};
@@ -17,6 +18,7 @@
 
 mod answer;
 mod http;
+pub mod image;
 mod script;
 mod server;
 mod stream;

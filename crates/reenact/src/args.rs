@@ -91,8 +91,13 @@ pub enum Command {
     /// Cleanrooms for a harness of your own: start, exec, cp, stop
     #[command(subcommand)]
     Cleanroom(Cleanroom),
-    /// Container images without a daemon: pull, import, list, rm, gc
+    /// Write results and tasks in other people's formats: JUnit, CTRF, Harbor
     #[command(subcommand)]
+    Export(crate::commands::export::Export),
+    /// Read other people's results and trajectories into a run directory: Harbor, mini-swe-agent
+    #[command(subcommand)]
+    Import(crate::commands::import::Import),
+    /// Container images without a daemon: pull, import, list, rm, gc, inspect
     Image(crate::commands::image::Image),
     /// ProgramBench: import its tasks, evaluate, package, verify, leaderboard
     #[command(subcommand)]
@@ -131,10 +136,12 @@ pub enum Task {
     Show { task: String },
     /// Check a task: digests, documentation, the reference, the seal, leaks
     Check { task: String },
-    /// List the tasks under a directory
+    /// List the tasks under a directory, ProgramBench's among them
     List {
         #[arg(default_value = "tasks")]
         dir: PathBuf,
+        #[command(flatten)]
+        select: crate::commands::programbench::tasks::SelectArgs,
     },
     /// Write the solver pack (public part) and the grader pack (all)
     Pack {
@@ -334,6 +341,12 @@ pub struct Grade {
     /// Exit with 1 if a valid score is below this (0 to 1)
     #[arg(long, value_name = "SCORE")]
     pub fail_under: Option<f64>,
+    /// Also write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Also write the results as CTRF JSON
+    #[arg(long, value_name = "FILE")]
+    pub ctrf: Option<PathBuf>,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -531,7 +544,7 @@ fn dollars(text: &str) -> Result<f64, String> {
 }
 
 /// `90`, `60s`, `5m`, `1h`, `250ms`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let n: u64 = text[..digits]
         .parse()

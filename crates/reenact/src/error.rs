@@ -152,6 +152,12 @@ impl From<reenact_bundle::BundleError> for CommandError {
     }
 }
 
+impl From<reenact_image::ImageError> for CommandError {
+    fn from(error: reenact_image::ImageError) -> Self {
+        from(error.is_usage(), &error)
+    }
+}
+
 impl From<reenact_sandbox::SandboxError> for CommandError {
     fn from(error: reenact_sandbox::SandboxError) -> Self {
         Self::environment(&error).hint(sandbox_hint(&error))

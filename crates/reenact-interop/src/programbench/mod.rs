@@ -5,6 +5,9 @@
 
 mod convert;
 mod eval_json;
+pub mod python;
+mod tests_json;
 
 pub use convert::{error_code, test_name, to_eval};
 pub use eval_json::{EvalJson, Extra, LogEntry, Status, TestBranchError, TestResult, step};
+pub use tests_json::{Branch, IgnoredTest, Reason, TaskYaml, TestsJson};

@@ -133,13 +133,13 @@ fn message(file: &Path, bytes: &[u8], range: &Range<usize>) -> Result<Message, F
 
 /// Complete values of a torn document: the root's fields, and the elements of `messages`.
 #[derive(Default)]
-struct Elements {
-    fields: Vec<(String, Range<usize>)>,
-    messages: Vec<Range<usize>>,
+pub(super) struct Elements {
+    pub(super) fields: Vec<(String, Range<usize>)>,
+    pub(super) messages: Vec<Range<usize>>,
 }
 
 /// Walks a document as far as it goes, by brackets and strings alone. `None` if it is no object.
-fn elements(bytes: &[u8]) -> Option<Elements> {
+pub(super) fn elements(bytes: &[u8]) -> Option<Elements> {
     let mut found = Elements::default();
     let mut at = skip_space(bytes, 0);
     if bytes.get(at) != Some(&b'{') {

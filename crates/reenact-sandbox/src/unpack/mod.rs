@@ -155,6 +155,9 @@ impl TreeWriter {
                 self.make_dir(&up, &name, path)?;
                 sys::open_at(up.as_fd(), &name, flags, 0)?
             }
+            Err(e) if is(&e, libc::ELOOP) => {
+                return Err(invalid("its directory is a symlink that leads in circles"));
+            }
             other => other?,
         };
         let fd = Rc::new(opened);
@@ -262,8 +265,7 @@ impl TreeWriter {
     /// What the kernel says; [`io::ErrorKind::InvalidInput`] for a path that cannot be.
     pub fn file(&mut self, path: &[u8]) -> io::Result<NewFile> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
-        let (.., fd) =
-            self.place(path, |at, name| sys::open_at(at.as_fd(), name, flags, 0o600))?;
+        let (.., fd) = self.place(path, |at, name| sys::open_at(at.as_fd(), name, flags, 0o600))?;
         Ok(NewFile(File::from(fd)))
     }
 

@@ -65,16 +65,9 @@ pub fn unlink(dir: BorrowedFd<'_>, name: &CStr, flags: i32) -> io::Result<()> {
 }
 
 /// Moves a name to another directory.
-pub fn rename(
-    from: BorrowedFd<'_>,
-    name: &CStr,
-    to: BorrowedFd<'_>,
-    new: &CStr,
-) -> io::Result<()> {
+pub fn rename(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new: &CStr) -> io::Result<()> {
     // SAFETY: descriptors and NUL-terminated names.
-    check(unsafe {
-        libc::renameat(from.as_raw_fd(), name.as_ptr(), to.as_raw_fd(), new.as_ptr())
-    })
+    check(unsafe { libc::renameat(from.as_raw_fd(), name.as_ptr(), to.as_raw_fd(), new.as_ptr()) })
 }
 
 /// Makes a fifo, or with `S_IFCHR` the device 0/0, which overlayfs takes for a removed entry.
@@ -92,9 +85,7 @@ pub fn symlink(dir: BorrowedFd<'_>, name: &CStr, target: &CStr) -> io::Result<()
 /// Makes a hard link; a symlink is linked, not followed.
 pub fn link(from: BorrowedFd<'_>, old: &CStr, to: BorrowedFd<'_>, new: &CStr) -> io::Result<()> {
     // SAFETY: descriptors and NUL-terminated names.
-    check(unsafe {
-        libc::linkat(from.as_raw_fd(), old.as_ptr(), to.as_raw_fd(), new.as_ptr(), 0)
-    })
+    check(unsafe { libc::linkat(from.as_raw_fd(), old.as_ptr(), to.as_raw_fd(), new.as_ptr(), 0) })
 }
 
 /// What a name in `dir` is; a symlink is not followed.
@@ -123,12 +114,7 @@ pub fn read_link(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Vec<u8>> {
     let mut target = vec![0u8; 4096];
     // SAFETY: a descriptor, a NUL-terminated name, a buffer with its length.
     let n = unsafe {
-        libc::readlinkat(
-            dir.as_raw_fd(),
-            name.as_ptr(),
-            target.as_mut_ptr().cast(),
-            target.len(),
-        )
+        libc::readlinkat(dir.as_raw_fd(), name.as_ptr(), target.as_mut_ptr().cast(), target.len())
     };
     target.truncate(usize::try_from(n).map_err(|_| io::Error::last_os_error())?);
     Ok(target)

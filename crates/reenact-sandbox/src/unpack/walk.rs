@@ -68,7 +68,23 @@ fn directory(
 ) -> io::Result<()> {
     let (meta, opaque) = meta(Some(fd.as_fd()), st)?;
     visit(entry(path, st, Kind::Dir { opaque }, meta))?;
-    let mut names = allowed(fd.as_fd(), st, 0o500, || sys::names(fd.as_fd()))?;
+    if sys::is_root() || st.st_mode & 0o500 == 0o500 {
+        return below(fd, path, depth, visit);
+    }
+    // Ours, and closed to us: open for as long as it is read.
+    sys::chmod(fd.as_fd(), st.st_mode | 0o500)?;
+    let done = below(fd, path, depth, visit);
+    sys::chmod(fd.as_fd(), st.st_mode)?;
+    done
+}
+
+fn below(
+    fd: &OwnedFd,
+    path: &mut Vec<u8>,
+    depth: usize,
+    visit: &mut dyn FnMut(Entry<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut names = sys::names(fd.as_fd())?;
     names.sort();
     for (name, _) in names {
         let length = path.len();
@@ -105,8 +121,7 @@ fn one(
         libc::S_IFREG => {
             let (meta, _) = meta(Some(fd.as_fd()), &st)?;
             let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-            let opened =
-                allowed(fd.as_fd(), &st, 0o400, || sys::open_at(dir, name, flags, 0))?;
+            let opened = allowed(fd.as_fd(), &st, 0o400, || sys::open_at(dir, name, flags, 0))?;
             let file = File::from(opened);
             // Whatever took its name meanwhile is something else.
             let now = sys::fstat(file.as_fd())?;

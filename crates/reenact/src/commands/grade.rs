@@ -1,6 +1,7 @@
 //! `reenact grade` and `reenact regrade`.
 
 use super::Done;
+use super::export::reports;
 use crate::args::{Grade, Regrade};
 use crate::context::{Context, harness, workers};
 use crate::error::CommandError;
@@ -23,6 +24,7 @@ pub fn grade(args: &Grade, context: &Context) -> Done {
         stop: reenact_sandbox::interrupt::stop_flag(),
     };
     let mut graded = Vec::new();
+    let mut reported = Vec::new();
     for run in &args.runs {
         let ui = Ui::new(context);
         let results = reenact_grade::grade(run, &options, &ui)?;
@@ -30,11 +32,15 @@ pub fn grade(args: &Grade, context: &Context) -> Done {
             ui.note(&format!("{}: no tasks", run.display()));
         }
         graded.push((run.clone(), summarise(&results)));
+        if args.junit.is_some() || args.ctrf.is_some() {
+            reported.push((run.clone(), results));
+        }
     }
     if graded.iter().all(|(_, s)| s.rows.is_empty()) {
         return Err(CommandError::nothing("no task to grade")
             .hint("`reenact run` puts submissions into a run directory"));
     }
+    reports::write(&reported, args.junit.as_deref(), args.ctrf.as_deref())?;
     print(&graded, context);
     Ok(verdict(&graded, args.fail_under))
 }

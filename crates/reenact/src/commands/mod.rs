@@ -6,8 +6,10 @@ mod cleanroom;
 mod demo;
 pub mod docker;
 mod doctor;
+pub mod export;
 mod grade;
 pub mod image;
+pub mod import;
 mod probes;
 pub mod programbench;
 mod report;
@@ -41,6 +43,8 @@ pub fn dispatch(command: &Command, context: &Context) -> Done {
         Command::Trajectory(args) => trajectory::trajectory(args, context),
         Command::Adjudicate(args) => adjudicate::adjudicate(args, context),
         Command::Cleanroom(args) => cleanroom::cleanroom(args, context),
+        Command::Export(args) => export::export(args, context),
+        Command::Import(args) => import::import(args, context),
         Command::Image(args) => image::image(args, context),
         Command::Programbench(args) => programbench::programbench(args, context),
         Command::Docker(args) => docker::docker(args, context),

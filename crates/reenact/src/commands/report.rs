@@ -3,6 +3,7 @@
 use super::{Done, probes};
 use crate::args::Report;
 use crate::commands::grade::{name, results};
+use crate::commands::import::is_imported;
 use crate::context::Context;
 use crate::error::CommandError;
 use reenact_bundle::{Suite, TaskBundle, fsx, write_atomic};
@@ -45,7 +46,7 @@ pub fn write(
         let manifest = manifest(run)?;
         let results = results(run)?;
         for result in &results {
-            if suites.contains_key(&result.task) {
+            if suites.contains_key(&result.task) || is_imported(&manifest, &result.task) {
                 continue;
             }
             match open_task(&manifest, &result.task, tasks)

@@ -61,6 +61,8 @@ fn grade(runs: &[PathBuf], workers: Option<usize>, context: &Context) -> Done {
         build_timeout: None,
         force: false,
         fail_under: None,
+        junit: None,
+        ctrf: None,
     };
     super::grade::grade(&args, context)
 }

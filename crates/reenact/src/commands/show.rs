@@ -3,12 +3,13 @@
 use super::Done;
 use crate::args::Show;
 use crate::commands::grade::results;
+use crate::commands::import::is_imported;
 use crate::commands::report::{manifest, open_task};
 use crate::context::Context;
 use crate::error::CommandError;
 use reenact_bundle::Suite;
 use reenact_model::run::{CaseResult, TaskResult};
-use reenact_model::{Case, ExitCode};
+use reenact_model::{Case, ExitCode, Verdict};
 use reenact_report::{failures, show_case, summarise, table};
 use std::collections::BTreeMap;
 
@@ -27,6 +28,9 @@ pub fn show(args: &Show, context: &Context) -> Done {
             .hint(format!("it has: {known}"))
         })?;
     let manifest = manifest(&args.run)?;
+    if is_imported(&manifest, &result.task) {
+        return imported(&result, args, context);
+    }
     let task = open_task(&manifest, &result.task, args.tasks.as_deref())?;
     let suite = Suite::load(&task.suite_dir())?;
     if suite.manifest.digest != result.suite_digest {
@@ -39,10 +43,40 @@ pub fn show(args: &Show, context: &Context) -> Done {
     match &args.case {
         Some(id) => one_case(&result, &suite, id, context),
         None => {
-            overview(&result, &suite, args.failed, context);
+            overview(&result, &suite.cases, args.failed, context);
             Ok(ExitCode::Done)
         }
     }
+}
+
+/// A result that was made elsewhere: verdicts and reasons, without a suite to compare with.
+fn imported(result: &TaskResult, args: &Show, context: &Context) -> Done {
+    let Some(id) = &args.case else {
+        overview(result, &[], args.failed, context);
+        return Ok(ExitCode::Done);
+    };
+    let Some(found) = result.cases.iter().find(|c| c.id == *id) else {
+        let what = format!("no case {id:?} in {}", result.task);
+        return Err(
+            CommandError::usage(what).hint("`reenact show RUN TASK --failed` lists failing cases")
+        );
+    };
+    if context.json {
+        context.print_json(&serde_json::json!({"result": found}));
+        return Ok(ExitCode::Done);
+    }
+    let line = match &found.verdict {
+        Verdict::Pass => "passed".to_owned(),
+        Verdict::NotRun { why } => format!("not run: {why}"),
+        Verdict::HarnessError { what } => format!("harness error: {what}"),
+        Verdict::Fail { reasons } => {
+            let details: Vec<&str> = reasons.iter().map(|r| r.detail.as_str()).collect();
+            format!("failed: {}", details.join("; "))
+        }
+    };
+    let text = format!("{} {} ({}): {line}", result.task, found.id, found.group);
+    context.out(&reenact_report::visible::text(text.as_bytes()));
+    Ok(ExitCode::Done)
 }
 
 fn one_case(result: &TaskResult, suite: &Suite, id: &str, context: &Context) -> Done {
@@ -74,7 +108,7 @@ fn one_case(result: &TaskResult, suite: &Suite, id: &str, context: &Context) -> 
     Ok(ExitCode::Done)
 }
 
-fn overview(result: &TaskResult, suite: &Suite, failed: bool, context: &Context) {
+fn overview(result: &TaskResult, cases: &[Case], failed: bool, context: &Context) {
     if context.json {
         if failed {
             let cases: Vec<&CaseResult> =
@@ -85,8 +119,7 @@ fn overview(result: &TaskResult, suite: &Suite, failed: bool, context: &Context)
         }
         return;
     }
-    let cases: BTreeMap<String, Case> =
-        suite.cases.iter().map(|c| (c.id.clone(), c.clone())).collect();
+    let cases: BTreeMap<String, Case> = cases.iter().map(|c| (c.id.clone(), c.clone())).collect();
     if !failed {
         context.out(
             table(&summarise(std::slice::from_ref(result)), &result.task, context.color).trim_end(),
@@ -102,5 +135,7 @@ fn overview(result: &TaskResult, suite: &Suite, failed: bool, context: &Context)
             }
         }
     }
-    context.out(failures(result, &cases, context.color).trim_end());
+    if !result.cases.is_empty() {
+        context.out(failures(result, &cases, context.color).trim_end());
+    }
 }

@@ -2,20 +2,22 @@
 
 use super::Done;
 use crate::args::{Task, TaskNew};
+use crate::commands::programbench::tasks::{self, SelectArgs};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::Ui;
 use reenact_bundle::TaskBundle;
-use reenact_forge::{NewTask, SourceSpec};
+use reenact_forge::{ListEntry, NewTask, SourceSpec};
 use reenact_model::ExitCode;
 use reenact_model::task::Split;
+use reenact_programbench::dataset::TaskToml;
 
 pub fn task(args: &Task, context: &Context) -> Done {
     match args {
         Task::New(args) => new(args, context),
         Task::Show { task } => show(task, context),
         Task::Check { task } => check(task, context),
-        Task::List { dir } => list(dir, context),
+        Task::List { dir, select } => list(dir, select, context),
         Task::Pack { task, out } => pack(task, out, context),
     }
 }
@@ -70,6 +72,10 @@ fn summary(task: &TaskBundle) -> String {
 }
 
 fn show(name: &str, context: &Context) -> Done {
+    if let Some((dir, task)) = tasks::find(name)? {
+        tasks::show(&dir, &task, context)?;
+        return Ok(ExitCode::Done);
+    }
     let task = TaskBundle::open(name)?;
     if context.json {
         context.print_json(&task.manifest);
@@ -97,6 +103,9 @@ fn show(name: &str, context: &Context) -> Done {
 }
 
 fn check(name: &str, context: &Context) -> Done {
+    if let Some((dir, task)) = tasks::find(name)? {
+        return Ok(tasks::check(&dir, &task, context));
+    }
     let task = TaskBundle::open(name)?;
     let report = reenact_forge::check(&task, &context.cells)?;
     if context.json {
@@ -114,31 +123,69 @@ fn check(name: &str, context: &Context) -> Done {
     Ok(if report.ok { ExitCode::Done } else { ExitCode::CheckFailed })
 }
 
-fn list(dir: &std::path::Path, context: &Context) -> Done {
-    let entries = reenact_forge::list(dir)?;
-    if entries.is_empty() {
-        return Err(CommandError::nothing(format!("{}: no tasks there", dir.display()))
-            .hint("make one: reenact task new SOURCE"));
-    }
-    if context.json {
-        context.print_json(&entries);
-        return Ok(ExitCode::Done);
-    }
-    for e in &entries {
-        let seal = e.seal.map_or(String::new(), |s| format!("{s:?}").to_lowercase());
-        let cases = e.cases.map_or("no suite".to_owned(), |n| format!("{n} cases"));
-        match &e.error {
-            None => context.out(&format!(
-                "{:<36} {:<11} {:>9}  {}",
-                e.id,
-                seal,
-                cases,
-                e.title.as_deref().unwrap_or("")
-            )),
-            Some(error) => context.out(&format!("{:<36} broken: {error}", e.id)),
+/// A task of ours, or one of ProgramBench's.
+enum Listed {
+    Ours(ListEntry),
+    Theirs(std::path::PathBuf, Box<TaskToml>),
+}
+
+fn list(dir: &std::path::Path, select: &SelectArgs, context: &Context) -> Done {
+    let select = select.select()?;
+    let mut tasks = Vec::new();
+    for entry in reenact_forge::list(dir)? {
+        let theirs = match TaskToml::read(&entry.path) {
+            Ok(theirs) => theirs,
+            // Listed as broken, with the error.
+            Err(_) => None,
+        };
+        let (id, kind, difficulty) = match &theirs {
+            Some(t) => (&t.task.id, t.task.language.as_str(), t.task.difficulty.as_deref()),
+            None => (&entry.id, "", None),
+        };
+        if select.matches_id(id) && select.matches_kind(kind, difficulty) {
+            tasks.push(match theirs {
+                Some(task) => Listed::Theirs(entry.path, Box::new(task)),
+                None => Listed::Ours(entry),
+            });
         }
     }
+    let tasks = select.cut(tasks);
+    if tasks.is_empty() && !select.is_all() {
+        return Err(CommandError::nothing(format!(
+            "{}: no task passes the selection",
+            dir.display()
+        )));
+    }
+    if tasks.is_empty() {
+        return Err(CommandError::nothing(format!("{}: no tasks there", dir.display()))
+            .hint("make one: reenact task new SOURCE, or reenact programbench import"));
+    }
+    if context.json {
+        let rows = tasks.iter().map(|task| match task {
+            Listed::Ours(entry) => serde_json::json!(entry),
+            Listed::Theirs(path, task) => tasks::json(path, task),
+        });
+        context.print_json(&rows.collect::<Vec<_>>());
+        return Ok(ExitCode::Done);
+    }
+    for task in &tasks {
+        context.out(&match task {
+            Listed::Ours(entry) => row(entry),
+            Listed::Theirs(_, task) => tasks::row(task),
+        });
+    }
     Ok(ExitCode::Done)
+}
+
+fn row(e: &ListEntry) -> String {
+    let seal = e.seal.map_or(String::new(), |s| format!("{s:?}").to_lowercase());
+    let cases = e.cases.map_or("no suite".to_owned(), |n| format!("{n} cases"));
+    match &e.error {
+        None => {
+            format!("{:<36} {seal:<11} {cases:>9}  {}", e.id, e.title.as_deref().unwrap_or(""))
+        }
+        Some(error) => format!("{:<36} broken: {error}", e.id),
+    }
 }
 
 fn pack(name: &str, out: &std::path::Path, context: &Context) -> Done {

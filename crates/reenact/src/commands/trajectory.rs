@@ -19,6 +19,11 @@ pub fn trajectory(args: &Trajectory, context: &Context) -> Done {
 fn export(args: &TrajectoryExport, context: &Context) -> Done {
     let manifest = manifest(&args.run)?;
     let path = args.run.join(&args.task).join(format!("{}.traj.json", args.task));
+    let atif_file = args.run.join(&args.task).join(format!("{}.atif.json", args.task));
+    if !path.is_file() && atif_file.is_file() && args.format == TrajectoryFormat::Atif {
+        // Imported from Harbor: it is in the format that is asked for.
+        return put(args, &fsx::read(&atif_file)?, context);
+    }
     if !path.is_file() {
         let known: Vec<&str> = manifest.tasks.keys().map(String::as_str).collect();
         let what = format!("{}: no trajectory of task {:?}", args.run.display(), args.task);
@@ -30,9 +35,14 @@ fn export(args: &TrajectoryExport, context: &Context) -> Done {
         TrajectoryFormat::Mini => repaired(&path, &bytes).map_err(CommandError::usage)?,
         TrajectoryFormat::Atif => atif(&path, &bytes, &manifest, &args.run)?,
     };
+    put(args, &out, context)
+}
+
+/// Writes the document where it was asked for.
+fn put(args: &TrajectoryExport, out: &[u8], context: &Context) -> Done {
     match &args.out {
         Some(file) => {
-            write_atomic(file, &out)?;
+            write_atomic(file, out)?;
             if context.json {
                 context.print_json(&serde_json::json!({"file": file}));
             } else {
@@ -40,7 +50,7 @@ fn export(args: &TrajectoryExport, context: &Context) -> Done {
             }
         }
         // It is JSON, in either format.
-        None => context.out(String::from_utf8_lossy(&out).trim_end()),
+        None => context.out(String::from_utf8_lossy(out).trim_end()),
     }
     Ok(ExitCode::Done)
 }

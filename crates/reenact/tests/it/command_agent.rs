@@ -180,7 +180,9 @@ fn a_program_that_cannot_work_is_the_users_error() {
 }
 
 /// Installs mini-swe-agent for the interpreter that the cleanroom has. `None`: there is no package index here.
-fn mini_swe_agent() -> Option<PathBuf> {
+pub fn mini_swe_agent() -> Option<PathBuf> {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     // Half a gigabyte: once for all test runs.
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mini-swe-agent-2.4.6");
     if dir.join("installed").exists() {

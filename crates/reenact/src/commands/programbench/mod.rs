@@ -3,6 +3,8 @@
 mod eval;
 mod import;
 mod submit;
+pub mod tasks;
+mod verify;
 
 use super::Done;
 use crate::context::Context;

@@ -1,0 +1,189 @@
+//! What nobody needs is removed.
+
+use super::{Image, Store};
+use super::files::{is_free, is_old};
+use crate::digest::Digest;
+use crate::error::{ImageError, io_error};
+use reenact_sandbox::unpack::remove_tree;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// What is to go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GcOptions {
+    /// Bytes of unpacked layers: images that were not used for longest are removed until the store is no larger.
+    pub limit: Option<u64>,
+    /// Broken-off downloads too.
+    pub downloads: bool,
+}
+
+/// What went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Gc {
+    /// Names (or ids) of images that made room for others.
+    pub images: Vec<String>,
+    pub layers: usize,
+    pub scratch: usize,
+    /// Bytes of files in those layers.
+    pub bytes: u64,
+    /// Bytes of the layers that are left.
+    pub left: u64,
+}
+
+impl Store {
+    /// Removes layers that no image and no living process uses, scratch directories without an owner, what broken-off imports
+    /// left; and, with a limit, the images that were not used for longest. What a process uses is never removed.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`].
+    pub fn gc(&self, options: &GcOptions) -> Result<Gc, ImageError> {
+        let mut gc = Gc { images: self.evict(options.limit, None)?, ..Gc::default() };
+        for path in self.abandoned()? {
+            remove_tree(&path).map_err(io_error(path.display()))?;
+            gc.scratch += 1;
+        }
+        self.tidy_tmp()?;
+        self.tidy_blobs(options.downloads)?;
+        let (layers, bytes) = self.sweep()?;
+        (gc.layers, gc.bytes) = (layers, bytes);
+        gc.left = self.sizes()?.iter().map(|(_, bytes)| bytes).sum();
+        Ok(gc)
+    }
+
+    /// Brings the store below a limit by removing images that were not used for longest, but not this one. Gives their names.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`].
+    pub fn keep_below(&self, limit: u64, but: &Image) -> Result<Vec<String>, ImageError> {
+        let evicted = self.evict(Some(limit), Some(&but.id))?;
+        self.sweep()?;
+        Ok(evicted)
+    }
+
+    /// All layers with their bytes.
+    fn sizes(&self) -> Result<Vec<(Digest, u64)>, ImageError> {
+        let dir = self.layers();
+        let fail = || io_error(dir.display());
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&dir).map_err(fail())? {
+            let name = entry.map_err(fail())?.file_name();
+            let digest = name.to_str().and_then(|hex| Digest::parse(&format!("sha256:{hex}")));
+            if let Some(digest) = digest {
+                let bytes = self.layer(&digest).map_or(0, |l| l.bytes);
+                found.push((digest, bytes));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Forgets images, least recently used first, until the layers of the rest and of living processes fit.
+    fn evict(&self, limit: Option<u64>, but: Option<&str>) -> Result<Vec<String>, ImageError> {
+        let Some(limit) = limit else { return Ok(Vec::new()) };
+        let _changing = self.change()?;
+        let leased = self.leased()?;
+        let sizes = self.sizes()?;
+        let mut names = self.names()?;
+        let mut images = Vec::new();
+        for id in self.image_ids()? {
+            if let Some(record) = self.record(&id, false) {
+                images.push((self.last_use(&id), id, record.layers));
+            }
+        }
+        images.sort();
+        let total = |images: &[(Option<_>, Digest, Vec<String>)]| -> u64 {
+            let used: BTreeSet<&str> = images
+                .iter()
+                .flat_map(|(.., layers)| layers)
+                .chain(&leased)
+                .map(String::as_str)
+                .collect();
+            let of_used = sizes.iter().filter(|(d, _)| used.contains(d.as_str()));
+            of_used.map(|(_, bytes)| bytes).sum()
+        };
+        let mut evicted = Vec::new();
+        while total(&images) > limit {
+            // One in use frees nothing.
+            let next = images.iter().position(|(_, id, layers)| {
+                but != Some(id.as_str()) && !layers.iter().any(|l| leased.contains(l))
+            });
+            let Some(next) = next else { break };
+            let (_, id, _) = images.remove(next);
+            let called = names.of(id.as_str());
+            evicted.push(if called.is_empty() { id.to_string() } else { called.join(", ") });
+            names.forget(id.as_str());
+            self.write_names(&names)?;
+            self.forget(&id)?;
+        }
+        Ok(evicted)
+    }
+
+    /// Removes layers that no image and no living process uses; how many, and their bytes.
+    pub(super) fn sweep(&self) -> Result<(usize, u64), ImageError> {
+        let mut gone: Vec<PathBuf> = Vec::new();
+        let mut bytes = 0;
+        {
+            let _changing = self.change()?;
+            let mut used = self.leased()?;
+            for id in self.image_ids()? {
+                used.extend(self.record(&id, false).into_iter().flat_map(|r| r.layers));
+            }
+            for (digest, size) in self.sizes()? {
+                if used.contains(digest.as_str()) {
+                    continue;
+                }
+                // Out of the way at once; removing it takes its time, without the lock.
+                let from = self.layer_dir(&digest);
+                let to = self.tmp().join(format!("gone-{}-{}", digest.hex(), std::process::id()));
+                std::fs::rename(&from, &to).map_err(io_error(from.display()))?;
+                gone.push(to);
+                bytes += size;
+            }
+        }
+        for path in &gone {
+            remove_tree(path).map_err(io_error(path.display()))?;
+        }
+        Ok((gone.len(), bytes))
+    }
+
+    /// Removes what dead processes were making or removing.
+    fn tidy_tmp(&self) -> Result<(), ImageError> {
+        let dir = self.tmp();
+        let fail = || io_error(dir.display());
+        for entry in std::fs::read_dir(&dir).map_err(fail())? {
+            let path = entry.map_err(fail())?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let lock = dir.join(format!("{name}.lock"));
+            let over = if let Some(stem) = name.strip_suffix(".lock") {
+                is_free(&path) == Some(true) && !dir.join(stem).exists()
+            } else if name.starts_with("gone-") {
+                true
+            } else {
+                // Without a lock it is being made this moment, or was left half-way.
+                is_free(&lock).unwrap_or_else(|| is_old(&path))
+            };
+            if over {
+                remove_tree(&path).map_err(io_error(path.display()))?;
+                remove_tree(&lock).map_err(io_error(lock.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes downloads that broke off a week ago, or all that are not under way.
+    fn tidy_blobs(&self, all: bool) -> Result<(), ImageError> {
+        const WEEK: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+        let dir = self.blobs();
+        let fail = || io_error(dir.display());
+        for entry in std::fs::read_dir(&dir).map_err(fail())? {
+            let path = entry.map_err(fail())?.path();
+            let stale = all || super::files::age(&path).is_some_and(|age| age > WEEK);
+            if stale && is_free(&path) == Some(true) {
+                // Somebody may have finished it meanwhile.
+                std::fs::remove_file(&path).ok();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,1 +1,0 @@
-//! Tasks: imported from their wheel or directory, with blobs.

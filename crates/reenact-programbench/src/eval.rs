@@ -1,1 +1,0 @@
-//! The evaluation of submissions: their steps, their order, their codes; our containers.

@@ -1,1 +1,0 @@
-//! Run directories packaged, verified, recombined; the leaderboard.

@@ -1,0 +1,173 @@
+//! `submission.ref.yaml`: a submission that is a tree in a git repository.
+
+use super::error::SubmitError;
+use super::fetch::checked;
+use super::files::{SMALL_MAX, plain_text};
+use reenact_bundle::fsx::fs_error;
+use reenact_sandbox::host::HostCommand;
+use serde::Deserialize;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+/// Contents of the file.
+#[derive(Debug, Deserialize)]
+struct Reference {
+    repo: String,
+    /// Branch or tag.
+    r#ref: String,
+    #[serde(default)]
+    subpath: Option<String>,
+}
+
+/// Fetches the tree that `file` names and packs it as a submission, at most `limit` bytes of it.
+///
+/// # Errors
+/// [`SubmitError::Fetch`] if it cannot be fetched, [`SubmitError::File`] if what it names is not allowed.
+pub(super) fn pack(file: &Path, to: &Path, limit: u64) -> Result<(), SubmitError> {
+    let text = plain_text(file, SMALL_MAX)?;
+    let reference: Reference = serde_yaml_ng::from_str(&text)
+        .map_err(|e| SubmitError::file(file, format!("is no reference: {e}")))?;
+    let work = tempfile::tempdir()
+        .map_err(|e| SubmitError::Evaluation(format!("no temporary directory: {e}")))?;
+    let tree = work.path().join("src");
+    clone(&reference, file, &tree)?;
+    pack_tree(&root_of(&reference, file, &tree)?, to, limit)
+}
+
+/// Clones one revision. Only http and https, no prompts, none of the user's configuration, no hooks, no submodules.
+fn clone(reference: &Reference, file: &Path, to: &Path) -> Result<(), SubmitError> {
+    let url = checked(&reference.repo)?.to_owned();
+    let fail = |what: String| SubmitError::Fetch { url: url.clone(), what };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/+".contains(c);
+    if reference.r#ref.is_empty()
+        || reference.r#ref.starts_with('-')
+        || !reference.r#ref.chars().all(plain)
+    {
+        return Err(SubmitError::file(file, "names a ref that is no branch and no tag"));
+    }
+    let to = to.display().to_string();
+    let args = ["-c", "core.hooksPath=/dev/null", "-c", "core.symlinks=true", "clone", "-q", "--depth", "1"];
+    let more = ["--no-recurse-submodules", "--branch", &reference.r#ref, "--", &url, &to];
+    let mut git = HostCommand::new("git", args.iter().chain(&more).copied());
+    git.timeout = Duration::from_secs(600);
+    for (name, value) in [
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("GIT_ALLOW_PROTOCOL", "http:https"),
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ("GIT_ASKPASS", "true"),
+    ] {
+        git.env.insert(name.to_owned(), value.to_owned());
+    }
+    let output = git.run().map_err(|e| fail(e.to_string()))?;
+    match (output.ok(), output.timed_out) {
+        (true, _) => Ok(()),
+        (false, true) => Err(fail("the clone took too long".to_owned())),
+        (false, false) => Err(fail(format!("cannot be cloned: {}", output.last_line()))),
+    }
+}
+
+/// The directory to pack: the tree, or a part of it that no link leads out of.
+fn root_of(reference: &Reference, file: &Path, tree: &Path) -> Result<PathBuf, SubmitError> {
+    let Some(sub) = reference.subpath.as_deref().filter(|s| !s.is_empty()) else {
+        return Ok(tree.to_path_buf());
+    };
+    let inside = Path::new(sub).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+    let root = tree.join(sub);
+    let real = root.canonicalize().ok();
+    let base = tree.canonicalize().map_err(fs_error(tree, "open"))?;
+    match real {
+        Some(real) if inside && real.starts_with(&base) && real.is_dir() => Ok(real),
+        _ => Err(SubmitError::file(file, format!("names a subpath, {sub:?}, that is no directory of the repository"))),
+    }
+}
+
+/// Packs everything but `.git`: files, directories, and links as links, in the order of their names.
+fn pack_tree(root: &Path, to: &Path, limit: u64) -> Result<(), SubmitError> {
+    let file = File::create(to).map_err(fs_error(to, "create"))?;
+    let gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    let mut builder = tar::Builder::new(gzip);
+    builder.follow_symlinks(false);
+    let mut size = 0;
+    let mut todo = vec![PathBuf::new()];
+    while let Some(at) = todo.pop() {
+        let dir = root.join(&at);
+        let mut names: Vec<_> = std::fs::read_dir(&dir)
+            .map_err(fs_error(&dir, "list"))?
+            .flatten()
+            .map(|e| e.file_name())
+            .filter(|n| !at.as_os_str().is_empty() || n != ".git")
+            .collect();
+        names.sort();
+        for name in names.into_iter().rev() {
+            let (rel, path) = (at.join(&name), dir.join(&name));
+            let meta = path.symlink_metadata().map_err(fs_error(&path, "read"))?;
+            size += meta.len();
+            if size > limit {
+                return Err(SubmitError::TooLarge { path: root.to_path_buf(), size, limit });
+            }
+            builder.append_path_with_name(&path, &rel).map_err(fs_error(to, "write"))?;
+            if meta.is_dir() {
+                todo.push(rel);
+            }
+        }
+    }
+    let gzip = builder.into_inner().map_err(fs_error(to, "write"))?;
+    gzip.finish().and_then(|mut f| f.flush()).map_err(fs_error(to, "write"))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reference_may_not_name_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("submission.ref.yaml");
+        let to = dir.path().join("out.tar.gz");
+        for (text, word) in [
+            ("repo: /etc\nref: main\n", "not fetched"),
+            ("repo: ext::sh -c touch% /x\nref: main\n", "not fetched"),
+            ("repo: http://127.0.0.1:9/x\nref: --upload-pack=x\n", "no branch"),
+            ("repo: http://127.0.0.1:9/x\nref: 'a b'\n", "no branch"),
+            ("ref: main\n", "no reference"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = pack(&file, &to, 1 << 20).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+        assert!(!to.exists());
+    }
+
+    #[test]
+    fn a_tree_is_packed_without_its_history_and_without_following_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("src");
+        for sub in [".git", "sub/.git", "sub/a"] {
+            std::fs::create_dir_all(tree.join(sub)).unwrap();
+        }
+        std::fs::write(tree.join("compile.sh"), "#!/bin/sh\n").unwrap();
+        std::fs::write(tree.join("sub/.git/x"), "x").unwrap();
+        std::os::unix::fs::symlink("/etc", tree.join("sub/out")).unwrap();
+        let to = dir.path().join("out.tar.gz");
+        pack_tree(&tree, &to, 1 << 20).unwrap();
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(File::open(&to).unwrap()));
+        let mut names: Vec<String> = archive
+            .entries()
+            .unwrap()
+            .map(|e| e.unwrap().path().unwrap().display().to_string().trim_end_matches('/').to_owned())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["compile.sh", "sub", "sub/.git", "sub/.git/x", "sub/a", "sub/out"]);
+        assert!(pack_tree(&tree, &to, 3).is_err());
+        let reference = |sub: &str| Reference { repo: String::new(), r#ref: String::new(), subpath: Some(sub.into()) };
+        let root = |sub: &str| root_of(&reference(sub), Path::new("x"), &tree);
+        assert!(root("sub").is_ok() && root("").is_ok());
+        for bad in ["..", "/etc", "sub/out", "compile.sh", "none"] {
+            assert!(root(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! A submission checked against its own artifacts: that its scores follow from its results (tier 0), and its results from its
+//! submissions (tier 1).
+
+use super::artifact;
+use super::error::SubmitError;
+use super::fetch::{Expected, sha256};
+use super::files::{Entry, STATS_MAX, entries, json};
+use super::score::{Evaluated, map_score};
+use crate::dataset::{Dataset, Select};
+use reenact_interop::programbench::python::{Value, round};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Scores of tier 1 may differ by this, for the sake of their representation.
+const TOLERANCE: f64 = 1e-6;
+
+/// One claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// The task's id.
+    pub task: String,
+    pub claimed: String,
+    pub found: String,
+    pub ok: bool,
+}
+
+/// What was checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    pub tier: u8,
+    pub checks: Vec<Check>,
+    /// What is not wrong, but should be known.
+    pub notes: Vec<String>,
+}
+
+impl Verified {
+    /// Whether there were checks, and all of them held.
+    pub fn ok(&self) -> bool {
+        !self.checks.is_empty() && self.checks.iter().all(|c| c.ok)
+    }
+}
+
+/// Evaluates a run directory anew, in place: how tier 1 reaches the evaluation engine. The error is for people.
+pub type Evaluate<'a> = &'a mut dyn FnMut(&Path) -> Result<(), String>;
+
+/// Tier 0: every task of `_stats/score.json` is computed again from its `eval.json`; digests of submissions are checked.
+///
+/// # Errors
+/// [`SubmitError`] if the submission cannot be read at all. One task's trouble is a check that failed.
+pub fn verify(dir: &Path, tasks: &Dataset) -> Result<Verified, SubmitError> {
+    let present = entries(dir)?;
+    let path = dir.join("_stats/score.json");
+    if path.symlink_metadata().is_err() {
+        let what = "is not there: package the run first (reenact programbench submit package)";
+        return Err(SubmitError::file(&path, what));
+    }
+    let stored = json(&path, STATS_MAX)?;
+    let Some(stored) = stored.as_dict() else {
+        return Err(SubmitError::file(&path, "is no object of tasks"));
+    };
+    let mut out = Verified::default();
+    let stored: BTreeMap<&str, &Value> = stored.iter().map(|(k, v)| (k.as_str(), v)).collect();
+    for (id, claim) in &stored {
+        let entry = present.iter().find(|e| e.id == *id);
+        out.checks.push(tier0(id, claim, entry, tasks));
+        out.checks.extend(entry.and_then(digest_check));
+    }
+    for entry in &present {
+        if !stored.contains_key(entry.id.as_str()) && entry.has_submission() {
+            let why = if entry.eval_json().is_file() { "" } else { ", and was not evaluated" };
+            out.notes.push(format!("{}: is not in score.json{why}", entry.id));
+        }
+    }
+    Ok(out)
+}
+
+fn tier0(id: &str, claim: &Value, entry: Option<&Entry>, tasks: &Dataset) -> Check {
+    let map = claimed_map(claim);
+    let claimed = match &map {
+        Some(map) => passed(map),
+        None => "no map of tests".to_owned(),
+    };
+    let check = |found: String, ok| Check { task: id.to_owned(), claimed: claimed.clone(), found, ok };
+    let Some(entry) = entry.filter(|e| e.eval_json().symlink_metadata().is_ok()) else {
+        return check("no eval.json".to_owned(), false);
+    };
+    let Some(instance) = tasks.get(id).filter(|i| !i.is_fixture()) else {
+        return check("no task of the benchmark, or not imported here".to_owned(), false);
+    };
+    match Evaluated::read(&entry.eval_json()) {
+        Err(e) => check(e.to_string(), false),
+        Ok(eval) => {
+            let computed = eval.scoped(instance).test_map();
+            let ok = map.as_ref() == Some(&computed);
+            check(passed(&computed), ok)
+        }
+    }
+}
+
+fn claimed_map(claim: &Value) -> Option<BTreeMap<String, bool>> {
+    // In Python 1 is True.
+    let flag = |value: &Value| match value {
+        Value::Bool(b) => Some(*b),
+        Value::Int(0) => Some(false),
+        Value::Int(1) => Some(true),
+        _ => None,
+    };
+    claim.as_dict()?.iter().map(|(name, v)| Some((name.clone(), flag(v)?))).collect()
+}
+
+fn passed(map: &BTreeMap<String, bool>) -> String {
+    let score = map_score(map);
+    format!("{}/{} passed", score.passed, score.total)
+}
+
+/// That a submission's bytes are those of its `.sha256`, where both are here.
+fn digest_check(entry: &Entry) -> Option<Check> {
+    let archive = entry.dir.join("submission.tar.gz");
+    if !archive.is_file() {
+        return None;
+    }
+    let check = |claimed: String, found: String, ok| {
+        Some(Check { task: entry.id.clone(), claimed, found, ok })
+    };
+    let expected = match Expected::read(&entry.dir.join("submission.tar.gz.sha256")) {
+        Ok(expected) => expected?,
+        Err(e) => return check("submission.tar.gz.sha256".to_owned(), e.to_string(), false),
+    };
+    match sha256(&archive) {
+        Err(e) => check("submission.tar.gz".to_owned(), e.to_string(), false),
+        Ok(got) => expected
+            .mismatch(&got)
+            .and_then(|what| check("submission.tar.gz".to_owned(), what, false)),
+    }
+}
+
+/// Tier 1: submissions are fetched or copied, evaluated anew, and scored; only those whose id passes `select`.
+///
+/// # Errors
+/// [`SubmitError`] for a submission that cannot be had, and for an evaluation that could not be done.
+pub fn verify_tier1(
+    dir: &Path,
+    tasks: &Dataset,
+    select: &Select,
+    evaluate: Evaluate<'_>,
+) -> Result<Verified, SubmitError> {
+    let mut out = Verified { tier: 1, ..Verified::default() };
+    let work = tempfile::tempdir()
+        .map_err(|e| SubmitError::Evaluation(format!("no temporary directory: {e}")))?;
+    let mut targets = Vec::new();
+    for entry in entries(dir)? {
+        let Some(instance) = tasks.get(&entry.id).filter(|i| !i.is_fixture()) else { continue };
+        if !entry.eval_json().is_file() || !select.matches_id(&entry.id) {
+            continue;
+        }
+        let claimed = Evaluated::read(&entry.eval_json())?.scoped(instance).test_map();
+        let fresh = work.path().join(&entry.id);
+        std::fs::create_dir(&fresh)
+            .map_err(reenact_bundle::fsx::fs_error(&fresh, "create"))?;
+        out.notes.extend(artifact::materialise(&entry, &fresh.join("submission.tar.gz"))?);
+        targets.push((entry, instance, map_score(&claimed).value()));
+    }
+    if targets.is_empty() {
+        return Err(SubmitError::NoRun(dir.to_path_buf()));
+    }
+    evaluate(work.path()).map_err(SubmitError::Evaluation)?;
+    for (entry, instance, claimed) in targets {
+        let again = work.path().join(&entry.id).join(format!("{}.eval.json", entry.id));
+        let (found, ok) = match Evaluated::read(&again) {
+            Err(_) if !again.exists() => ("no result".to_owned(), false),
+            Err(e) => (e.to_string(), false),
+            Ok(eval) => {
+                let score = map_score(&eval.scoped(instance).test_map()).value();
+                (round(score, 4).to_string(), (score - claimed).abs() <= TOLERANCE)
+            }
+        };
+        let claimed = round(claimed, 4).to_string();
+        out.checks.push(Check { task: entry.id, claimed, found, ok });
+    }
+    Ok(out)
+}
