@@ -136,4 +136,19 @@ mod tests {
         assert!(resolve("agent", &Text("", "")).is_err());
         assert!(resolve("5", &Text("", "")).is_ok());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_table_makes_it_panic(user in "[a-z0-9:]{0,8}", passwd in "[a-z0-9:\\n/]{0,80}", group in "[a-z0-9:,\\n]{0,60}") {
+            struct Any(String, String);
+            impl Tables for Any {
+                fn text(&self, path: &str) -> String {
+                    if path == "/etc/passwd" { self.0.clone() } else { self.1.clone() }
+                }
+            }
+            if let Ok(found) = resolve(&user, &Any(passwd, group)) {
+                proptest::prop_assert!(found.home.starts_with('/') && found.user.groups.len() <= 64);
+            }
+        }
+    }
 }

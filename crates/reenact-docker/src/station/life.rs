@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// A main process that nobody has started by then is not awaited.
 const UNSTARTED: Duration = Duration::from_secs(120);
+/// A signal in this time after the start is sent twice.
+const JUST_STARTED: Duration = Duration::from_millis(250);
 const KILL: i32 = 9;
 const KILLED: i32 = 128 + KILL;
 
@@ -34,6 +36,9 @@ struct Inner {
     handle: Option<CommandHandle>,
     /// We sent a signal.
     signalled: bool,
+    begun: Instant,
+    /// A signal that is sent once more then.
+    again: Option<(Instant, i32)>,
     /// When it is over, whatever happens until then.
     deadline: Instant,
     end: Option<i32>,
@@ -54,6 +59,8 @@ impl Life {
             main: Main::NotStarted,
             handle: None,
             signalled: false,
+            begun,
+            again: None,
             deadline: begun + UNSTARTED,
             end: None,
             error: String::new(),
@@ -75,6 +82,7 @@ impl Life {
         let fresh = matches!(inner.main, Main::NotStarted);
         if fresh {
             inner.main = Main::Running;
+            inner.begun = Instant::now();
             inner.deadline = self.begun + LONGEST;
         }
         fresh
@@ -100,6 +108,7 @@ impl Life {
     pub(super) fn over(&self, end: &ExecEnd, code: i32, init: bool, own_time: Option<Duration>) {
         let mut inner = lock(&self.inner);
         inner.handle = None;
+        inner.again = None;
         inner.main = Main::Over(code);
         let foreign = matches!(end, ExecEnd::Signal { .. }) && !inner.signalled;
         if foreign && !init {
@@ -133,7 +142,10 @@ impl Life {
         let mut inner = lock(&self.inner);
         match inner.main {
             Main::Running if signal == KILL => self.end(&mut inner, KILLED),
-            Main::Running => send(&mut inner, signal),
+            Main::Running => {
+                send(&mut inner, signal);
+                self.changed.notify_all();
+            }
             // There is nobody to take it.
             Main::Over(_) | Main::NotStarted => {}
         }
@@ -153,8 +165,16 @@ impl Life {
                     Main::Running | Main::NotStarted => KILLED,
                 };
             }
-            let waited = self.changed.wait_timeout(inner, left.min(Duration::from_secs(1)));
+            let mut pause = left.min(Duration::from_secs(1));
+            if let Some((at, _)) = inner.again {
+                pause = pause.min(at.saturating_duration_since(Instant::now()));
+            }
+            let waited = self.changed.wait_timeout(inner, pause);
             inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if let Some((_, signal)) = inner.again.filter(|(at, _)| *at <= Instant::now()) {
+                inner.again = None;
+                tell(&inner, signal);
+            }
             if !alive() && inner.end.is_none() {
                 inner.error = "pid 1 of the container is gone".to_owned();
                 return KILLED;
@@ -165,6 +185,14 @@ impl Life {
 
 fn send(inner: &mut Inner, signal: i32) {
     inner.signalled = true;
+    // A process that is being started has nobody in it yet who could be told.
+    if inner.begun.elapsed() < JUST_STARTED {
+        inner.again = Some((Instant::now() + JUST_STARTED, signal));
+    }
+    tell(inner, signal);
+}
+
+fn tell(inner: &Inner, signal: i32) {
     if let Some(handle) = &inner.handle {
         // Whoever is gone cannot be told; that shows in `alive`.
         let _sent = handle.signal(signal);

@@ -65,8 +65,7 @@ pub fn serve(place: &Place) -> Result<(), DockerError> {
         let _told = place.write("failed.json", &failure);
     })?;
     let code = station.run(&listener);
-    drop(listener);
-    station.finish(code)
+    station.finish(code, listener)
 }
 
 fn spec(config: &Config) -> ContainerSpec {
@@ -249,7 +248,7 @@ impl Station {
     }
 
     /// Takes the container down, and tells who waits.
-    fn finish(self, code: i32) -> Result<(), DockerError> {
+    fn finish(self, code: i32, listener: UnixListener) -> Result<(), DockerError> {
         let Self { place, config, container, life, waiting, .. } = self;
         drop(container);
         let state = State {
@@ -260,7 +259,8 @@ impl Station {
             ..life.state()
         };
         let written = place.write("state.json", &state);
-        // Nobody connects in vain.
+        // Not earlier: who finds nobody listening looks at the state. Now nobody connects in vain.
+        drop(listener);
         let _gone = std::fs::remove_file(place.file("sock"));
         let removed = if config.remove { remove(&place, &config) } else { Ok(()) };
         for mut connection in waiting.into_inner().unwrap_or_else(PoisonError::into_inner) {

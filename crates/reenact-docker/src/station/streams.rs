@@ -6,6 +6,7 @@ use crate::wire::Which;
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ const MOST_WAITING: usize = 1024;
 pub(super) struct Streams {
     arrived: Mutex<BTreeMap<(u64, Which), UnixStream>>,
     changed: Condvar,
+    closed: AtomicBool,
     /// Copies of those that were taken, for [`Streams::cut`].
     taken: Mutex<BTreeMap<(u64, Which), UnixStream>>,
 }
@@ -64,6 +66,9 @@ impl Streams {
                 lock(&self.taken).insert(key, copy);
                 return Ok((stream, Held { streams: self, key }));
             }
+            if self.closed.load(Ordering::SeqCst) {
+                return Err(DockerError::Failed("the container is being stopped".to_owned()));
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let what = "the client did not connect its streams";
@@ -76,6 +81,11 @@ impl Streams {
 
     /// Ends every stream, so that nobody waits for a client any more.
     pub(super) fn cut(&self) {
+        // Under the lock, so that who has just looked is woken up.
+        let arrived = lock(&self.arrived);
+        self.closed.store(true, Ordering::SeqCst);
+        self.changed.notify_all();
+        drop(arrived);
         for stream in lock(&self.taken).values() {
             // Gone already is as good.
             let _cut = stream.shutdown(Shutdown::Both);
