@@ -42,12 +42,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path, overlay: bool) -> Result<Copied,
         buffer: vec![0; BUFFER],
         seen: HashMap::new(),
         overlay,
-        done: Copied {
-            diff_id: Digest::of(b""),
-            entries: 0,
-            bytes: 0,
-            notes: Notes::default(),
-        },
+        done: Copied { diff_id: Digest::of(b""), entries: 0, bytes: 0, notes: Notes::default() },
     };
     walk(from, DEPTH, &mut |entry| copier.entry(entry)).map_err(fail())?;
     let Copier { writer, mut hasher, mut done, .. } = copier;

@@ -85,7 +85,8 @@ mod tests {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").as_str(), empty);
         assert_eq!(Digest::parse(empty), Some(Digest::of(b"")));
-        for bad in ["", "sha256:", &empty[..70], &empty.to_uppercase(), "md5:00", "sha256:../../x"] {
+        for bad in ["", "sha256:", &empty[..70], &empty.to_uppercase(), "md5:00", "sha256:../../x"]
+        {
             assert_eq!(Digest::parse(bad), None, "{bad}");
         }
         let long = format!("{empty}0");

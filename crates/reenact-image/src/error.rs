@@ -33,7 +33,9 @@ pub enum ImageError {
     Digest { what: String, expected: String, actual: String },
     #[error("{path}: {why}")]
     Archive { path: PathBuf, why: String },
-    #[error("{what} is not there for {platform} (only for {found})\n--platform OS/ARCH chooses another")]
+    #[error(
+        "{what} is not there for {platform} (only for {found})\n--platform OS/ARCH chooses another"
+    )]
     Platform { what: String, platform: String, found: String },
     #[error("{0}")]
     Registry(#[from] RegistryError),

@@ -85,7 +85,9 @@ pub(crate) fn parse(bytes: &[u8], what: &str) -> Result<Manifest, ImageError> {
     let raw: RawManifest = serde_json::from_slice(bytes)
         .map_err(|e| bad(format!("its manifest cannot be read: {e}")))?;
     if raw.schema_version == 1 {
-        return Err(bad("a manifest of schema 1, which is not supported (nor by engines)".to_owned()));
+        return Err(bad(
+            "a manifest of schema 1, which is not supported (nor by engines)".to_owned()
+        ));
     }
     if let Some(list) = raw.manifests {
         if list.len() > MAX_LISTED {
@@ -113,7 +115,10 @@ pub(crate) fn parse(bytes: &[u8], what: &str) -> Result<Manifest, ImageError> {
     if let Some(foreign) = layers.iter().find(|l| {
         l.urls.as_ref().is_some_and(|u| !u.is_empty()) || l.media_type.contains(".foreign.")
     }) {
-        return Err(bad(format!("its layer {} is somewhere else (a foreign layer)", foreign.digest)));
+        return Err(bad(format!(
+            "its layer {} is somewhere else (a foreign layer)",
+            foreign.digest
+        )));
     }
     Ok(Manifest::Image {
         config: blob(&config, what)?,
@@ -178,11 +183,22 @@ mod tests {
         ]
         .join(",");
         let text = format!(r#"{{"schemaVersion":2,"manifests":[{list}]}}"#);
-        let Manifest::Index(list) = parse(text.as_bytes(), "x").unwrap() else { panic!("an index") };
-        assert_eq!(choose(&list, "linux/amd64", "x").unwrap().blob.digest, Digest::of(b"linuxamd64"));
-        assert_eq!(choose(&list, "linux/arm64", "x").unwrap().blob.digest, Digest::of(b"linuxarm64v8"));
+        let Manifest::Index(list) = parse(text.as_bytes(), "x").unwrap() else {
+            panic!("an index")
+        };
+        assert_eq!(
+            choose(&list, "linux/amd64", "x").unwrap().blob.digest,
+            Digest::of(b"linuxamd64")
+        );
+        assert_eq!(
+            choose(&list, "linux/arm64", "x").unwrap().blob.digest,
+            Digest::of(b"linuxarm64v8")
+        );
         let error = choose(&list, "linux/s390x", "x").unwrap_err().to_string();
-        assert!(error.contains("linux/amd64, linux/arm64/v8") && error.contains("--platform"), "{error}");
+        assert!(
+            error.contains("linux/amd64, linux/arm64/v8") && error.contains("--platform"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -194,7 +210,9 @@ mod tests {
             (format!(r#"{{"config":{{"digest":"{digest}","size":-1}}}}"#), "-1 bytes"),
             (r#"{"config":{"digest":"sha256:../x","size":1}}"#.to_owned(), "digest"),
             (
-                format!(r#"{{"config":{{"digest":"{digest}","size":1}},"layers":[{{"digest":"{digest}","size":1,"urls":["http://x/"]}}]}}"#),
+                format!(
+                    r#"{{"config":{{"digest":"{digest}","size":1}},"layers":[{{"digest":"{digest}","size":1,"urls":["http://x/"]}}]}}"#
+                ),
                 "foreign",
             ),
         ] {

@@ -163,7 +163,8 @@ impl<R: Read> Decoder<R> {
     fn new(mut input: BufReader<Counted<R>>) -> io::Result<Self> {
         let head = input.fill_buf()?;
         let unsupported = |name: &str| {
-            let what = format!("compressed with {name}, which is not supported: gzip, zstd or nothing");
+            let what =
+                format!("compressed with {name}, which is not supported: gzip, zstd or nothing");
             Err(io::Error::new(io::ErrorKind::InvalidData, what))
         };
         match head {

@@ -57,7 +57,9 @@ impl FromStr for Reference {
             None => (rest, None),
         };
         if tag.is_some_and(|tag| !is_tag(tag)) {
-            return Err(bad("a tag has up to 128 letters, digits, `_`, `.` and `-`, and begins with one of the first three"));
+            return Err(bad(
+                "a tag has up to 128 letters, digits, `_`, `.` and `-`, and begins with one of the first three",
+            ));
         }
         let (registry, path) = split_registry(name);
         if name.len() > LONGEST {
@@ -72,7 +74,9 @@ impl FromStr for Reference {
             path.to_owned()
         };
         if !repository.split('/').all(is_part) {
-            return Err(bad("its parts are made of lower-case letters and digits, with `.`, `_`, `__` or `-` between them"));
+            return Err(bad(
+                "its parts are made of lower-case letters and digits, with `.`, `_`, `__` or `-` between them",
+            ));
         }
         let version = match digest {
             Some(digest) => Version::Digest(digest),
@@ -88,7 +92,9 @@ fn split_registry(name: &str) -> (&str, &str) {
         // The old names of the default registry.
         Some(("index.docker.io" | "registry-1.docker.io", path)) => (DEFAULT_REGISTRY, path),
         Some((host, path))
-            if host.contains(['.', ':']) || host == "localhost" || host.chars().any(|c| c.is_ascii_uppercase()) =>
+            if host.contains(['.', ':'])
+                || host == "localhost"
+                || host.chars().any(|c| c.is_ascii_uppercase()) =>
         {
             (host, path)
         }
@@ -169,7 +175,10 @@ mod tests {
             ("127.0.0.1:5000/x", "127.0.0.1:5000/x:latest"),
             ("[::1]:5000/x", "[::1]:5000/x:latest"),
             ("ghcr.io/a/b/c-d__e.f:G", "ghcr.io/a/b/c-d__e.f:G"),
-            ("programbench/a_1776_b.abc1234:task_v6", "docker.io/programbench/a_1776_b.abc1234:task_v6"),
+            (
+                "programbench/a_1776_b.abc1234:task_v6",
+                "docker.io/programbench/a_1776_b.abc1234:task_v6",
+            ),
         ] {
             assert_eq!(normal(given), full);
         }
@@ -182,8 +191,28 @@ mod tests {
     #[test]
     fn what_is_no_name_is_refused() {
         for bad in [
-            "", ":", "a:", "A", "a//b", "/a", "a/", "a@sha256:12", "a b", "a:b:c", "-a", "a-", "a___b",
-            "a..b", "../a", "a/../b", "host.x:99999/a", "host.x:/a", ".x/a", "x\n", "[::1/a", "a:-x",
+            "",
+            ":",
+            "a:",
+            "A",
+            "a//b",
+            "/a",
+            "a/",
+            "a@sha256:12",
+            "a b",
+            "a:b:c",
+            "-a",
+            "a-",
+            "a___b",
+            "a..b",
+            "../a",
+            "a/../b",
+            "host.x:99999/a",
+            "host.x:/a",
+            ".x/a",
+            "x\n",
+            "[::1/a",
+            "a:-x",
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }

@@ -531,6 +531,8 @@ pub enum BenchPart {
     Trajectory,
     /// Eight scripted agents at once
     Agents,
+    /// An image's layer unpacked against `tar -x`, and a commit
+    Image,
 }
 
 /// Zero or more dollars.

@@ -21,7 +21,10 @@ pub(super) struct Indexed {
 }
 
 enum Place {
-    At { offset: u64, size: u64 },
+    At {
+        offset: u64,
+        size: u64,
+    },
     /// Another member's name.
     Link(String),
 }
@@ -78,9 +81,7 @@ impl Indexed {
             at = offset + stored.next_multiple_of(512);
             let Some(name) = clean(&entry.path) else { continue };
             let place = match entry.kind {
-                EntryKind::File if entry.sparse.is_none() => {
-                    Place::At { offset, size: entry.size }
-                }
+                EntryKind::File if entry.sparse.is_none() => Place::At { offset, size: entry.size },
                 EntryKind::File => {
                     return Err(bad(format!("{}: a sparse member", shown(name.as_bytes()))));
                 }
@@ -119,7 +120,8 @@ impl Indexed {
                 None => break,
             }
         }
-        let why = format!("{} is not in it: the archive is truncated or damaged", shown(name.as_bytes()));
+        let why =
+            format!("{} is not in it: the archive is truncated or damaged", shown(name.as_bytes()));
         Err(ImageError::Archive { path: path.to_path_buf(), why })
     }
 }

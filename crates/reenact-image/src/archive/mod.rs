@@ -126,7 +126,8 @@ impl Store {
         let parsed = config::parse(&raw, &what)?;
         if parsed.diff_ids.len() != found.layers.len() {
             let (of_config, of_manifest) = (parsed.diff_ids.len(), found.layers.len());
-            let why = format!("{of_config} layers in its configuration, {of_manifest} in its manifest");
+            let why =
+                format!("{of_config} layers in its configuration, {of_manifest} in its manifest");
             return Err(ImageError::Damaged { what, why });
         }
         let ids: Vec<String> = parsed.diff_ids.iter().map(Digest::to_string).collect();

@@ -18,7 +18,8 @@ pub(super) fn images(source: &Source, platform: &str) -> Result<Vec<Found>, Imag
         return Err(ImageError::Archive { path: source.path.clone(), why });
     };
     // Entries without names may be the same image for several platforms.
-    let by_platform = list.len() > 1 && list.iter().all(|l| !l.platform.is_empty())
+    let by_platform = list.len() > 1
+        && list.iter().all(|l| !l.platform.is_empty())
         && list.iter().all(|l| l.annotations == list[0].annotations);
     let wanted = if by_platform {
         vec![manifest::choose(&list, platform, &what)?]
@@ -47,7 +48,10 @@ pub(super) fn images(source: &Source, platform: &str) -> Result<Vec<Found>, Imag
 }
 
 fn member(blob: &Blob) -> Member {
-    Member { name: format!("blobs/sha256/{}", blob.digest.hex()), digest: Some(blob.digest.clone()) }
+    Member {
+        name: format!("blobs/sha256/{}", blob.digest.hex()),
+        digest: Some(blob.digest.clone()),
+    }
 }
 
 /// Configuration and layers behind a descriptor.

@@ -41,9 +41,7 @@ impl Source {
     /// its members must be found in any order.
     pub(super) fn open(path: &Path, store: &Store) -> Result<Opened, ImageError> {
         let meta = std::fs::metadata(path).map_err(io_error(path.display()))?;
-        let of = |kind, files| {
-            Ok(Opened::Images(Self { path: path.to_path_buf(), kind, files }))
-        };
+        let of = |kind, files| Ok(Opened::Images(Self { path: path.to_path_buf(), kind, files }));
         if meta.is_dir() {
             return if path.join("index.json").is_file() && path.join("blobs").is_dir() {
                 of(Kind::Oci, Files::Dir)
@@ -63,7 +61,8 @@ impl Source {
                 (decompress(&file, path, store)?, true)
             }
             [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', ..] => {
-                let why = "compressed with bzip2 or xz, which is not supported: gzip, zstd or nothing";
+                let why =
+                    "compressed with bzip2 or xz, which is not supported: gzip, zstd or nothing";
                 return Err(ImageError::Archive { path: path.to_path_buf(), why: why.to_owned() });
             }
             _ => (file, false),

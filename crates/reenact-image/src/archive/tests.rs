@@ -44,8 +44,11 @@ fn config() -> String {
     format!(r#"{{"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#, Digest::of(&layer()))
 }
 
+/// Members of an archive.
+type Files = BTreeMap<String, Vec<u8>>;
+
 /// As `docker save` writes it, with other members in front.
-fn saved(change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)) -> Vec<u8> {
+fn saved(change: &dyn Fn(&mut Files)) -> Vec<u8> {
     let config = config();
     let hex = Digest::of(config.as_bytes()).hex().to_owned();
     let mut files = BTreeMap::new();
@@ -60,11 +63,9 @@ fn saved(change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)) -> Vec<u8> {
 }
 
 /// An OCI layout with two names for one image, one of them through an index.
-fn layout() -> BTreeMap<String, Vec<u8>> {
+fn layout() -> Files {
     let (config, packed) = (config(), gzip(&layer()));
-    let blob = |bytes: &[u8]| {
-        format!(r#""digest":"{}","size":{}"#, Digest::of(bytes), bytes.len())
-    };
+    let blob = |bytes: &[u8]| format!(r#""digest":"{}","size":{}"#, Digest::of(bytes), bytes.len());
     let manifest = format!(
         r#"{{"schemaVersion":2,"config":{{{}}},"layers":[{{{}}}]}}"#,
         blob(config.as_bytes()),
@@ -162,17 +163,48 @@ fn links_between_members_are_followed_inside_the_archive_only() {
 
 #[test]
 fn damaged_archives_are_told_apart_and_leave_nothing() {
-    type Change = &'static dyn Fn(&mut BTreeMap<String, Vec<u8>>);
+    type Change = &'static dyn Fn(&mut Files);
     let cases: [(Change, &str); 6] = [
-        (&|f| { f.insert("0/layer.tar".to_owned(), tar_of(&[Made::file("x", b"")])); }, "wrong digest"),
-        (&|f| { f.remove("0/layer.tar"); }, "0/layer.tar is not in it"),
-        (&|f| { f.insert("manifest.json".to_owned(), b"[]".to_vec()); }, "0 images"),
-        (&|f| { f.insert("manifest.json".to_owned(), b"{".to_vec()); }, "manifest.json cannot be read"),
-        (&|f| { f.insert("manifest.json".to_owned(), br#"[{"Config":"../../etc/passwd"}]"#.to_vec()); }, "is not in it"),
-        (&|f| {
-            let name = f.keys().find(|k| k.ends_with(".json") && k.len() > 60).unwrap().clone();
-            f.insert(name, b"{}".to_vec());
-        }, "wrong digest"),
+        (
+            &|f| {
+                f.insert("0/layer.tar".to_owned(), tar_of(&[Made::file("x", b"")]));
+            },
+            "wrong digest",
+        ),
+        (
+            &|f| {
+                f.remove("0/layer.tar");
+            },
+            "0/layer.tar is not in it",
+        ),
+        (
+            &|f| {
+                f.insert("manifest.json".to_owned(), b"[]".to_vec());
+            },
+            "0 images",
+        ),
+        (
+            &|f| {
+                f.insert("manifest.json".to_owned(), b"{".to_vec());
+            },
+            "manifest.json cannot be read",
+        ),
+        (
+            &|f| {
+                f.insert(
+                    "manifest.json".to_owned(),
+                    br#"[{"Config":"../../etc/passwd"}]"#.to_vec(),
+                );
+            },
+            "is not in it",
+        ),
+        (
+            &|f| {
+                let name = f.keys().find(|k| k.ends_with(".json") && k.len() > 60).unwrap().clone();
+                f.insert(name, b"{}".to_vec());
+            },
+            "wrong digest",
+        ),
     ];
     for (change, why) in cases {
         let place = Place::new();

@@ -60,7 +60,10 @@ impl Notes {
     pub fn lines(&self) -> Vec<String> {
         let all = [
             (self.devices, "device files left out (containers have their own)"),
-            (self.owners, "entries belong to us instead of their owner (only root can give files away)"),
+            (
+                self.owners,
+                "entries belong to us instead of their owner (only root can give files away)",
+            ),
             (self.xattrs, "extended attributes left out"),
             (self.sockets, "sockets left out"),
         ];
@@ -96,8 +99,7 @@ pub fn unpack_layer<R: Read + Send>(
     what: &str,
     hash_packed: bool,
 ) -> Result<Unpacked, ImageError> {
-    let bounds =
-        Bounds { bytes: limits.bytes, ratio: limits.ratio, ratio_from: limits.ratio_from };
+    let bounds = Bounds { bytes: limits.bytes, ratio: limits.ratio, ratio_from: limits.ratio_from };
     std::thread::scope(|scope| {
         let pipe = pipe::start(scope, input, bounds, hash_packed);
         let mut tar = TarReader::new(pipe);
@@ -149,11 +151,9 @@ pub(crate) fn tar_error(error: TarError, what: &str, dest: &Path) -> ImageError 
         TarError::Format { entry, why } if entry.is_empty() => {
             ImageError::Damaged { what: what.to_owned(), why: why.to_owned() }
         }
-        TarError::Format { entry, why } => ImageError::Entry {
-            layer: what.to_owned(),
-            entry: shown(&entry),
-            why: why.to_owned(),
-        },
+        TarError::Format { entry, why } => {
+            ImageError::Entry { layer: what.to_owned(), entry: shown(&entry), why: why.to_owned() }
+        }
     }
 }
 

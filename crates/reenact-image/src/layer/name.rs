@@ -41,11 +41,7 @@ pub(super) fn read(path: &[u8], limits: &UnpackLimits) -> Result<Name, &'static 
     if matches!(removed, b"" | b"." | b"..") {
         return Err("a removal of no name");
     }
-    Ok(Name::Whiteout(if up.is_empty() {
-        removed.to_vec()
-    } else {
-        [up, b"/", removed].concat()
-    }))
+    Ok(Name::Whiteout(if up.is_empty() { removed.to_vec() } else { [up, b"/", removed].concat() }))
 }
 
 /// The target of a hard link: a plain name of the same layer.
@@ -129,9 +125,17 @@ mod tests {
         ] {
             assert_eq!(read(text, &limits()), name, "{}", String::from_utf8_lossy(text));
         }
-        for bad in
-            [&b"../a"[..], b"a/..", b"a/../b", b".wh.", b".wh..", b".wh...", b".wh.a/b", b"a/b/c/d/e", b"a\0b"]
-        {
+        for bad in [
+            &b"../a"[..],
+            b"a/..",
+            b"a/../b",
+            b".wh.",
+            b".wh..",
+            b".wh...",
+            b".wh.a/b",
+            b"a/b/c/d/e",
+            b"a\0b",
+        ] {
             assert!(read(bad, &limits()).is_err(), "{}", String::from_utf8_lossy(bad));
         }
         assert!(read(&[b'n'; 256], &limits()).is_err());

@@ -96,7 +96,10 @@ fn hostile_entries_are_refused_by_name_and_write_nothing_outside() {
         (vec![Made::file("a/../../outside/x", b"x")], "goes up"),
         (vec![Made::symlink("l", &outside), Made::file("l/x", b"x")], "leads nowhere"),
         (vec![Made::symlink("l", "../outside"), Made::file("l/x", b"x")], "leads nowhere"),
-        (vec![Made::symlink("a", "b"), Made::symlink("b", "a"), Made::file("a/x", b"x")], "circles"),
+        (
+            vec![Made::symlink("a", "b"), Made::symlink("b", "a"), Made::file("a/x", b"x")],
+            "circles",
+        ),
         (vec![Made::hard_link("h", &file)], "does not come before it"),
         (vec![Made::hard_link("h", "../outside/file")], "goes up"),
         (vec![Made::symlink("l", "../outside"), Made::hard_link("h", "l/file")], "does not come"),
@@ -149,7 +152,11 @@ fn bombs_are_refused() {
         (tar_of(&many), limits(), "more than 1000 entries"),
         (gzip(&tar_of(&[Made::file("zeros", &zeros)])), small, "1048576 bytes"),
         (gzip(&tar_of(&[Made::file("zeros", &zeros)])), ratio, "times as many"),
-        (zstd::encode_all(tar_of(&[Made::file("zeros", &zeros)]).as_slice(), 3).unwrap(), ratio, "times as many"),
+        (
+            zstd::encode_all(tar_of(&[Made::file("zeros", &zeros)]).as_slice(), 3).unwrap(),
+            ratio,
+            "times as many",
+        ),
     ] {
         place.fresh();
         let error = place.unpack(&tar, &limits).unwrap_err();
@@ -160,7 +167,8 @@ fn bombs_are_refused() {
 
 #[test]
 fn truncated_and_damaged_layers_are_told() {
-    let noise: Vec<u8> = (0..60_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let noise: Vec<u8> =
+        (0..60_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let tar = tar_of(&[Made::file("f", &noise)]);
     let zstd = zstd::encode_all(tar.as_slice(), 3).unwrap();
     let xz = b"\xfd7zXZ\0rest".to_vec();
@@ -239,10 +247,14 @@ fn a_thousand_hostile_layers_write_nothing_outside() {
         }
         match place.unpack(&bytes, &limits()) {
             Ok(_) => taken += 1,
-            Err(ImageError::Entry { .. } | ImageError::TooLarge { .. } | ImageError::Damaged { .. }) => {
+            Err(
+                ImageError::Entry { .. } | ImageError::TooLarge { .. } | ImageError::Damaged { .. },
+            ) => {
                 refused += 1;
             }
-            Err(error) => panic!("round {round}: an archive passed for the host's fault: {error:?}"),
+            Err(error) => {
+                panic!("round {round}: an archive passed for the host's fault: {error:?}")
+            }
         }
         place.assert_outside_untouched();
     }

@@ -104,14 +104,16 @@ struct Auth {
 fn from_config(text: &[u8], registry: &str) -> Option<Account> {
     let config: Config = serde_json::from_slice(text).ok()?;
     let host = |key: &str| -> String {
-        let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+        let key =
+            key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
         let host = key.split('/').next().unwrap_or_default();
         match host {
             "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY.to_owned(),
             host => host.to_owned(),
         }
     };
-    let found = config.auths.iter().find(|(key, auth)| host(key) == registry && !auth.auth.is_empty());
+    let found =
+        config.auths.iter().find(|(key, auth)| host(key) == registry && !auth.auth.is_empty());
     let (_, auth) = found?;
     // It goes into a header: nothing but what base64 has.
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_');

@@ -159,12 +159,8 @@ fn starts_at(header: &str, at: u64) -> bool {
 /// Opens and locks the file (waiting for another process that downloads the same), and hashes what is in it.
 fn open_part(path: &std::path::Path, size: u64) -> std::io::Result<Part> {
     let file = loop {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         file.lock()?;
         // Whoever had the lock may have removed the file.
         use std::os::unix::fs::MetadataExt;

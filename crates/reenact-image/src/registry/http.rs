@@ -18,11 +18,7 @@ pub(crate) struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            tries: 6,
-            first: Duration::from_millis(500),
-            longest: Duration::from_secs(60),
-        }
+        Self { tries: 6, first: Duration::from_millis(500), longest: Duration::from_secs(60) }
     }
 }
 
@@ -31,9 +27,17 @@ impl Default for Patience {
 pub(super) enum Failure {
     /// Trying again would not help.
     Final(ImageError),
-    RateLimited { retry_after: Option<Duration> },
-    Failing { status: u16, message: String, retry_after: Option<Duration> },
-    Unreachable { message: String },
+    RateLimited {
+        retry_after: Option<Duration>,
+    },
+    Failing {
+        status: u16,
+        message: String,
+        retry_after: Option<Duration>,
+    },
+    Unreachable {
+        message: String,
+    },
 }
 
 impl From<ImageError> for Failure {
@@ -105,7 +109,9 @@ impl Http {
             Err(ureq::Error::RequireHttpsOnly(why)) => {
                 Err(unusable(format!("{} is not encrypted", shown(why.as_bytes()))))
             }
-            Err(error) => Err(Failure::Unreachable { message: shown(error.to_string().as_bytes()) }),
+            Err(error) => {
+                Err(Failure::Unreachable { message: shown(error.to_string().as_bytes()) })
+            }
         }
     }
 

@@ -84,13 +84,13 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<Image, ImageError> {
         let what = reference.to_string();
-        let (config, layers) =
-            find(registry, &reference.version, &options.platform, &what, DEPTH)?;
+        let (config, layers) = find(registry, &reference.version, &options.platform, &what, DEPTH)?;
         let raw = registry.config(&config)?;
         let parsed = config::parse(&raw, &what)?;
         if parsed.diff_ids.len() != layers.len() {
             let (of_config, of_manifest) = (parsed.diff_ids.len(), layers.len());
-            let why = format!("{of_config} layers in its configuration, {of_manifest} in its manifest");
+            let why =
+                format!("{of_config} layers in its configuration, {of_manifest} in its manifest");
             return Err(ImageError::Damaged { what, why });
         }
         let platform = format!("{}/{}", parsed.os, parsed.architecture);
@@ -148,8 +148,15 @@ impl Store {
                     let what = format!("layer {}", job.blob.digest);
                     let input = &blob.file;
                     // The packed digest was checked as it came.
-                    self.take_layer(input, None, Some(&job.diff_id), &options.limits, &what, progress)
-                        .map(drop)
+                    self.take_layer(
+                        input,
+                        None,
+                        Some(&job.diff_id),
+                        &options.limits,
+                        &what,
+                        progress,
+                    )
+                    .map(drop)
                 });
                 if let Err(error) = unpacked {
                     // The others stop; what they have got is kept. What has arrived lets go of its files, for which

@@ -143,7 +143,9 @@ fn sample() -> Sample {
         r#"{{"architecture":"amd64","os":"linux","config":{{"Env":["A=b"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
         ids.join(",")
     );
-    let descriptor = |bytes: &[u8]| format!(r#"{{"mediaType":"m","digest":"{}","size":{}}}"#, Digest::of(bytes), bytes.len());
+    let descriptor = |bytes: &[u8]| {
+        format!(r#"{{"mediaType":"m","digest":"{}","size":{}}}"#, Digest::of(bytes), bytes.len())
+    };
     let manifest = format!(
         r#"{{"schemaVersion":2,"config":{},"layers":[{},{}]}}"#,
         descriptor(config.as_bytes()),
@@ -151,7 +153,9 @@ fn sample() -> Sample {
         descriptor(&blobs[1])
     );
     let platform = |os: &str, arch: &str, digest: &Digest, size: usize| {
-        format!(r#"{{"digest":"{digest}","size":{size},"platform":{{"os":"{os}","architecture":"{arch}"}}}}"#)
+        format!(
+            r#"{{"digest":"{digest}","size":{size},"platform":{{"os":"{os}","architecture":"{arch}"}}}}"#
+        )
     };
     let of_manifest = Digest::of(manifest.as_bytes());
     let index = format!(
@@ -304,7 +308,10 @@ fn a_pull_that_gave_up_is_taken_up_by_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir);
     let error = pull(&server, &store).unwrap_err();
-    assert!(matches!(error, ImageError::Registry(RegistryError::Unreachable { tries: 4, .. })), "{error:?}");
+    assert!(
+        matches!(error, ImageError::Registry(RegistryError::Unreachable { tries: 4, .. })),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("what was downloaded is kept"), "{error}");
     assert!(store.list().unwrap().is_empty());
     broken.store(false, Ordering::SeqCst);

@@ -1,7 +1,7 @@
 //! What nobody needs is removed.
 
-use super::{Image, Store};
 use super::files::{is_free, is_old};
+use super::{Image, Store};
 use crate::digest::Digest;
 use crate::error::{ImageError, io_error};
 use reenact_sandbox::unpack::remove_tree;

@@ -3,6 +3,7 @@
 use super::Store;
 use super::files::{is_free, is_old, locked_file};
 use crate::error::{ImageError, io_error};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
@@ -42,8 +43,8 @@ impl Store {
     pub(crate) fn lease_for_life(&self, layers: &[String]) -> Result<(), ImageError> {
         let key = (self.root.clone(), layers.to_vec());
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-        if !held.contains_key(&key) {
-            held.insert(key, self.lease(layers)?);
+        if let Entry::Vacant(place) = held.entry(key) {
+            place.insert(self.lease(layers)?);
         }
         Ok(())
     }

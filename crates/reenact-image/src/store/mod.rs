@@ -115,12 +115,8 @@ impl Store {
     pub(crate) fn change(&self) -> Result<Changing, ImageError> {
         let path = self.root.join("lock");
         let fail = || io_error(path.display());
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(fail())?;
+        let file =
+            File::options().write(true).create(true).truncate(false).open(&path).map_err(fail())?;
         file.lock().map_err(fail())?;
         Ok(Changing(file))
     }

@@ -46,10 +46,12 @@ fn an_image_is_found_by_its_names_and_ids() {
     let store = place.store();
     assert_eq!(image.names, ["docker.io/library/debian:latest"]);
     let hex = image.id.strip_prefix("sha256:").unwrap();
-    for name in ["debian", "debian:latest", "docker.io/library/debian", &image.id, hex, &hex[..12]] {
+    for name in ["debian", "debian:latest", "docker.io/library/debian", &image.id, hex, &hex[..12]]
+    {
         assert_eq!(store.get(name).unwrap().id, image.id, "{name}");
     }
-    for name in ["debian:12", &hex[..11], "sha256:", "", "no such", "../../names.json", "\u{1b}[2J"] {
+    for name in ["debian:12", &hex[..11], "sha256:", "", "no such", "../../names.json", "\u{1b}[2J"]
+    {
         let error = store.get(name).unwrap_err();
         assert!(matches!(error, ImageError::NotFound { .. }), "{error:?}");
         assert!(!error.to_string().contains('\u{1b}'));
@@ -120,7 +122,12 @@ fn listing(root: &Path) -> Vec<String> {
         let xattrs = m.xattrs.len();
         // A whiteout's own time means nothing.
         let mtime = if kind == "gone" { (0, 0) } else { m.mtime };
-        found.push(format!("{} {kind} {:o} {:?} {xattrs}", String::from_utf8_lossy(e.path), m.mode, mtime));
+        found.push(format!(
+            "{} {kind} {:o} {:?} {xattrs}",
+            String::from_utf8_lossy(e.path),
+            m.mode,
+            mtime
+        ));
         Ok(())
     })
     .unwrap();

@@ -76,7 +76,8 @@ impl Records {
         const BAD: &str = "its extended header has a bad number";
         // An empty value takes a record back.
         let text = || (!value.is_empty()).then(|| value.to_vec());
-        let number = || if value.is_empty() { Ok(None) } else { decimal(value).map(Some).ok_or(BAD) };
+        let number =
+            || if value.is_empty() { Ok(None) } else { decimal(value).map(Some).ok_or(BAD) };
         match key {
             b"path" | b"linkpath" if value.contains(&0) => return Err("a name with a NUL byte"),
             b"path" => self.path = text(),
@@ -84,7 +85,9 @@ impl Records {
             b"size" => self.size = number()?,
             b"uid" => self.uid = number()?,
             b"gid" => self.gid = number()?,
-            b"mtime" => self.mtime = if value.is_empty() { None } else { Some(time(value).ok_or(BAD)?) },
+            b"mtime" => {
+                self.mtime = if value.is_empty() { None } else { Some(time(value).ok_or(BAD)?) }
+            }
             b"GNU.sparse.major" => self.gnu.major = number()?,
             b"GNU.sparse.minor" => self.gnu.minor = number()?,
             b"GNU.sparse.realsize" | b"GNU.sparse.size" => self.gnu.size = number()?,
@@ -164,8 +167,9 @@ mod tests {
 
     #[test]
     fn records_are_read_in_order_and_later_ones_win() {
-        let records = read(b"9 path=a\n9 path=b\n29 SCHILY.xattr.user.k=v=1\nx\n19 mtime=-1.250000\n")
-            .unwrap();
+        let records =
+            read(b"9 path=a\n9 path=b\n29 SCHILY.xattr.user.k=v=1\nx\n19 mtime=-1.250000\n")
+                .unwrap();
         assert_eq!(records.path.as_deref(), Some(&b"b"[..]));
         assert_eq!(records.xattrs, [(b"user.k".to_vec(), b"v=1\nx".to_vec())]);
         assert_eq!(records.mtime, Some((-2, 750_000_000)));

@@ -15,10 +15,7 @@ pub(crate) struct Segment {
 }
 
 /// Adds the pairs of an old GNU header, up to the first empty one.
-pub(super) fn old_segments(
-    fields: &[u8],
-    segments: &mut Vec<Segment>,
-) -> Result<(), &'static str> {
+pub(super) fn old_segments(fields: &[u8], segments: &mut Vec<Segment>) -> Result<(), &'static str> {
     for pair in fields.chunks_exact(24) {
         if pair[0] == 0 {
             break;

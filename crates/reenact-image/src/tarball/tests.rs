@@ -38,7 +38,7 @@ fn long_names_come_in_three_ways() {
     let long = format!("{}/{}", "d".repeat(120), "f".repeat(120));
     for made in [Made::file(&long, b"x").gnu(), Made::file(&long, b"x").pax()] {
         let found = read_all(&tar_of(&[made])).unwrap();
-        assert_eq!(names(&found), [long.clone()]);
+        assert_eq!(names(&found), [long.as_str()]);
         assert_eq!(found[0].1, b"x");
     }
     // The prefix of ustar.
@@ -78,7 +78,10 @@ fn what_is_wrong_is_refused_by_name() {
     let cases: [(Change, &str); 5] = [
         (&|b| b[156] = b'Z', "unknown type"),
         (&|b| b[124..136].copy_from_slice(b"xxxxxxxxxxxx"), "size"),
-        (&|b| b[124..136].copy_from_slice(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), "size"),
+        (
+            &|b| b[124..136].copy_from_slice(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+            "size",
+        ),
         (&|b| b[108..116].copy_from_slice(b"\x80\xff\xff\xff\xff\xff\xff\xff"), "owner"),
         (&|b| b[100..108].copy_from_slice(b"99999999"), "permission"),
     ];
@@ -93,7 +96,9 @@ fn what_is_wrong_is_refused_by_name() {
     }
     let mut broken = tar_of(&[Made::file("named", b"x")]);
     broken[0] ^= 1;
-    assert!(matches!(read_all(&broken), Err(TarError::Format { why, .. }) if why.contains("checksum")));
+    assert!(
+        matches!(read_all(&broken), Err(TarError::Format { why, .. }) if why.contains("checksum"))
+    );
     // A name of 8 GB is not read.
     let mut bomb = tar_of(&[Made::file(&"n".repeat(200), b"x").gnu()]);
     bomb[124..136].copy_from_slice(b"77777777777\0");

@@ -6,9 +6,8 @@ pub fn time(text: &str) -> Option<Option<f64>> {
     let digits = plain.as_bytes();
     // An underscore may stand between two digits.
     let separated = |i: usize| {
-        let digit = |at: Option<usize>| {
-            at.and_then(|at| digits.get(at)).is_some_and(u8::is_ascii_digit)
-        };
+        let digit =
+            |at: Option<usize>| at.and_then(|at| digits.get(at)).is_some_and(u8::is_ascii_digit);
         digit(i.checked_sub(1)) && digit(Some(i + 1))
     };
     if digits.iter().enumerate().any(|(i, b)| *b == b'_' && !separated(i)) {

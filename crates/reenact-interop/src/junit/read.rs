@@ -37,7 +37,9 @@ pub fn parse(text: &str, limits: &Limits) -> Result<Junit, JunitError> {
             Event::End(_) => build.close(),
             Event::Text(t) => build.text(&t.xml10_content()),
             Event::CData(t) => build.text(&t.xml10_content()),
-            Event::GeneralRef(r) => reference(&r).and_then(|c| build.text(c.encode_utf8(&mut [0; 4]))),
+            Event::GeneralRef(r) => {
+                reference(&r).and_then(|c| build.text(c.encode_utf8(&mut [0; 4])))
+            }
             Event::DocType(_) => Err("a document type: entities are not expanded".into()),
             Event::Comment(_) | Event::PI(_) | Event::Decl(_) => Ok(()),
             Event::Eof => return build.finish().map_err(|e| e.at(at)),
@@ -89,7 +91,11 @@ fn reference(reference: &BytesRef<'_>) -> Result<char, Fault> {
             _ => return Err("an entity that XML does not define".into()),
         },
     };
-    if is_xml_char(c) { Ok(c) } else { Err("a reference to a character that XML does not allow".into()) }
+    if is_xml_char(c) {
+        Ok(c)
+    } else {
+        Err("a reference to a character that XML does not allow".into())
+    }
 }
 
 /// A result below a test case.
@@ -161,7 +167,10 @@ impl<'a> Build<'a> {
 
     fn open(&mut self, tag: &BytesStart<'_>) -> Result<(), Fault> {
         if self.open.len() >= self.limits.depth {
-            return Err(Fault::TooLarge { what: "elements within each other", limit: self.limits.depth });
+            return Err(Fault::TooLarge {
+                what: "elements within each other",
+                limit: self.limits.depth,
+            });
         }
         let attributes = attributes(tag, self.limits.attribute)?;
         let inherited = self.open.last().is_some_and(|o| o.foreign);
@@ -215,7 +224,11 @@ impl<'a> Build<'a> {
         Kind::Suite(index)
     }
 
-    fn case(&mut self, suite: Option<usize>, attributes: Vec<(String, String)>) -> Result<Kind, Fault> {
+    fn case(
+        &mut self,
+        suite: Option<usize>,
+        attributes: Vec<(String, String)>,
+    ) -> Result<Kind, Fault> {
         self.junit.testcases += 1;
         if self.junit.testcases > self.limits.cases {
             return Err(Fault::TooLarge { what: "test cases", limit: self.limits.cases });
@@ -237,9 +250,12 @@ impl<'a> Build<'a> {
     fn outcome(&mut self, status: Status, tag: &str, attributes: &[(String, String)]) -> Kind {
         let direct = matches!(self.open.last(), Some(Open { kind: Kind::Case, .. }));
         let message = attributes.iter().find(|(n, _)| n == "message").map(|(_, v)| v.clone());
-        let mut shown: Vec<String> = attributes.iter().map(|(n, v)| format!("{n}=\"{v}\"")).collect();
+        let mut shown: Vec<String> =
+            attributes.iter().map(|(n, v)| format!("{n}=\"{v}\"")).collect();
         shown.sort();
-        let shown = std::iter::once(format!("<Element '{tag}'")).chain(shown).collect::<Vec<_>>().join(" ") + ">";
+        let shown =
+            std::iter::once(format!("<Element '{tag}'")).chain(shown).collect::<Vec<_>>().join(" ")
+                + ">";
         let innermost = self.cases.len().saturating_sub(1);
         let mut places = Vec::new();
         for (depth, case) in self.cases.iter_mut().enumerate() {
@@ -306,7 +322,9 @@ impl<'a> Build<'a> {
 
 fn is_crash(outcome: &Outcome) -> bool {
     let said = format!("{} {}", outcome.message.as_deref().unwrap_or_default(), outcome.text);
-    outcome.direct && outcome.status != Status::Skipped && CRASH.iter().all(|part| said.contains(part))
+    outcome.direct
+        && outcome.status != Status::Skipped
+        && CRASH.iter().all(|part| said.contains(part))
 }
 
 /// A case's name, status and what is told of it; `None` if it has no name.
@@ -321,7 +339,8 @@ fn finished(case: OpenCase) -> Result<Option<Case>, Fault> {
     }
     let mut extra = Extra::default();
     if let Some(text) = case.time.filter(|t| !t.is_empty()) {
-        extra.time = time(&text).ok_or_else(|| Fault::Malformed("a time that is no number".to_owned()))?;
+        extra.time =
+            time(&text).ok_or_else(|| Fault::Malformed("a time that is no number".to_owned()))?;
     }
     let mut outcomes = case.outcomes.into_iter();
     let status = match outcomes.next() {
@@ -329,7 +348,8 @@ fn finished(case: OpenCase) -> Result<Option<Case>, Fault> {
         Some(first) => {
             let rest: Vec<Outcome> = outcomes.collect();
             if rest.iter().any(|o| o.status != first.status) {
-                let shown: Vec<_> = std::iter::once(&first).chain(&rest).map(|o| o.shown.as_str()).collect();
+                let shown: Vec<_> =
+                    std::iter::once(&first).chain(&rest).map(|o| o.shown.as_str()).collect();
                 extra.error_details = Some(format!(
                     "Expected 1 result for {name}, got {}: [{}]",
                     shown.len(),

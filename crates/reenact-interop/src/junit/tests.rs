@@ -52,7 +52,9 @@ fn results_of_one_kind_count_once_and_of_several_kinds_are_an_error_of_the_suite
     assert_eq!(b.status, Status::SystemError);
     assert_eq!(
         b.extra.error_details.as_deref(),
-        Some(r#"Expected 1 result for b, got 2: [<Element 'failure' message="x" type="T">, <Element 'error'>]"#)
+        Some(
+            r#"Expected 1 result for b, got 2: [<Element 'failure' message="x" type="T">, <Element 'error'>]"#
+        )
     );
     assert_eq!((c.status, c.extra.text.as_deref()), (Status::Failure, Some("t")));
 }
@@ -68,7 +70,11 @@ fn suites_in_suites_come_after_the_suites_own_cases() {
 
 #[test]
 fn names_in_a_namespace_match_nothing() {
-    assert_eq!(statuses(r#"<testsuite><testcase xmlns="u" name="a"/><testcase name="b"/></testsuite>"#).len(), 1);
+    assert_eq!(
+        statuses(r#"<testsuite><testcase xmlns="u" name="a"/><testcase name="b"/></testsuite>"#)
+            .len(),
+        1
+    );
     assert!(read(r#"<testsuites xmlns="u"><testsuite/></testsuites>"#).is_err());
 }
 
@@ -121,7 +127,13 @@ fn every_limit_holds() {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\n', "&#10;").replace('\t', "&#9;").replace('\r', "&#13;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\n', "&#10;")
+        .replace('\t', "&#9;")
+        .replace('\r', "&#13;")
 }
 
 prop_compose! {

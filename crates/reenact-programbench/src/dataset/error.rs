@@ -13,7 +13,9 @@ pub enum DatasetError {
     )]
     Empty(PathBuf),
     /// No such directory.
-    #[error("{0}: no such directory\nmake it: reenact programbench import, or name another with --tasks")]
+    #[error(
+        "{0}: no such directory\nmake it: reenact programbench import, or name another with --tasks"
+    )]
     Missing(PathBuf),
     #[error(transparent)]
     Format(#[from] FormatError),

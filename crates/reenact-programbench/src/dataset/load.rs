@@ -35,11 +35,7 @@ impl Dataset {
     ///
     /// # Errors
     /// As [`Dataset::open`]. An empty selection is none.
-    pub fn open_selected(
-        dir: &Path,
-        select: &Select,
-        place: &Place,
-    ) -> Result<Self, DatasetError> {
+    pub fn open_selected(dir: &Path, select: &Select, place: &Place) -> Result<Self, DatasetError> {
         let root = tasks_root(dir)?;
         let mut chosen = Vec::new();
         for path in task_dirs(&root)? {

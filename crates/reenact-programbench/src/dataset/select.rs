@@ -45,7 +45,8 @@ impl Select {
 
     /// Whether the id passes the filter; the slice has no say.
     pub fn matches_id(&self, id: &str) -> bool {
-        self.ids.as_ref().is_none_or(|ids| ids.contains(id)) && self.filter.as_ref().is_none_or(|f| f.is_match(id))
+        self.ids.as_ref().is_none_or(|ids| ids.contains(id))
+            && self.filter.as_ref().is_none_or(|f| f.is_match(id))
     }
 
     /// Whether language and difficulty pass.
@@ -75,9 +76,11 @@ impl Select {
 fn anchored(pattern: &str) -> Result<Regex, DatasetError> {
     let fail = |what: String| DatasetError::Filter { pattern: pattern.to_owned(), what };
     // Compiled alone first, so that an unmatched parenthesis cannot hide in the group.
-    Regex::new(pattern)
-        .and_then(|_| Regex::new(&format!(r"\A(?:{pattern})")))
-        .map_err(|e| fail(e.to_string().lines().last().unwrap_or_default().trim().to_owned()))
+    Regex::new(pattern).and_then(|_| Regex::new(&format!(r"\A(?:{pattern})"))).map_err(|e| {
+        let text = e.to_string();
+        let last = text.lines().last().unwrap_or_default().trim();
+        fail(last.strip_prefix("error: ").unwrap_or(last).to_owned())
+    })
 }
 
 /// Python's `slice(*(int(x) if x else None for x in spec.split(":")))`.
@@ -92,7 +95,8 @@ impl FromStr for Slice {
     type Err = DatasetError;
 
     fn from_str(spec: &str) -> Result<Self, DatasetError> {
-        let fail = |what: &str| DatasetError::Slice { spec: spec.to_owned(), what: what.to_owned() };
+        let fail =
+            |what: &str| DatasetError::Slice { spec: spec.to_owned(), what: what.to_owned() };
         let number = |text: &str| match text.trim() {
             "" if text.is_empty() => Ok(None),
             digits => digits.parse().map(Some).map_err(|_| fail("is not made of whole numbers")),

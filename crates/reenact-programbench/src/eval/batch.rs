@@ -59,7 +59,9 @@ pub fn select<'a>(
             Some(instance) => {
                 items.push(Item { instance, source: run.to_path_buf(), target: target.clone() });
             }
-            None if run.join(&id).join("submission.tar.gz").exists() && !is_known(&id) => unknown.push(id),
+            None if run.join(&id).join("submission.tar.gz").exists() && !is_known(&id) => {
+                unknown.push(id)
+            }
             None => {}
         }
     }

@@ -1,7 +1,7 @@
 //! One branch: its suite run in a container of its own, again where workers died, and once more for the strict score where
 //! the submission could have a hand in pytest.
 
-use super::build::{UNPACK, first_word, STASH};
+use super::build::{STASH, UNPACK, first_word};
 use super::channel::{Channel, Evidence, Told};
 use super::clean::Clean;
 use super::error::EvalError;
@@ -39,6 +39,8 @@ pub(super) struct Job<'a> {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct BranchResult {
     pub branch: String,
+    /// SHA-256 of the branch's archive.
+    pub blob: String,
     pub results: Vec<TestResult>,
     pub errors: Vec<TestBranchError>,
     pub warnings: Vec<String>,
@@ -61,16 +63,24 @@ struct Attempt {
 /// Runs a branch.
 pub(super) fn run(job: &Job<'_>, branch: &str) -> Result<BranchResult, EvalError> {
     let began = Instant::now();
-    let mut out = BranchResult { branch: branch.to_owned(), ..BranchResult::default() };
+    let blob = super::submission::digest(&job.instance.blob_path(branch))?;
+    let mut out = BranchResult { branch: branch.to_owned(), blob, ..BranchResult::default() };
     let (last, history) = attempts(job, branch, &mut out.log)?;
     if history.len() > 1 {
-        let seen: Vec<String> = history.iter().map(|(crashes, tests)| format!("{crashes}/{tests}")).collect();
-        out.notes.push(format!("run {} times; workers that died / tests of each run: {}", seen.len(), seen.join(", ")));
+        let seen: Vec<String> =
+            history.iter().map(|(crashes, tests)| format!("{crashes}/{tests}")).collect();
+        out.notes.push(format!(
+            "run {} times; workers that died / tests of each run: {}",
+            seen.len(),
+            seen.join(", ")
+        ));
     }
     let mut errors = BTreeMap::new();
     match last.junit {
         Ok(Ok(junit)) => (out.results, out.warnings) = process(junit, branch, job.instance),
-        Ok(Err(problem)) => failed(job, branch, unreadable(&problem, branch), &mut errors, &mut out),
+        Ok(Err(problem)) => {
+            failed(job, branch, unreadable(&problem, branch), &mut errors, &mut out)
+        }
         Err(e) => failed(job, branch, error(&e.code, e.details), &mut errors, &mut out),
     }
     out.errors = errors.remove(branch).unwrap_or_default();
@@ -142,10 +152,19 @@ fn attempts(
 }
 
 /// The run that the strict score rests on, where the official one's container is not clean.
-fn strict_run(job: &Job<'_>, branch: &str, layer: &Path, notes: &mut Vec<String>) -> Result<Evidence, EvalError> {
+fn strict_run(
+    job: &Job<'_>,
+    branch: &str,
+    layer: &Path,
+    notes: &mut Vec<String>,
+) -> Result<Evidence, EvalError> {
     let first = attempt(job, branch, layer, false)?;
     let late = first.evidence.tests.values().any(|t| *t == Told::LateWorker);
-    let done = if late && job.options.branch_retries > 0 { attempt(job, branch, layer, true)? } else { first };
+    let done = if late && job.options.branch_retries > 0 {
+        attempt(job, branch, layer, true)?
+    } else {
+        first
+    };
     if let Err(e) = &done.junit {
         notes.push(format!("the run for the strict score: {}: {}", e.code, e.details));
     }
@@ -154,7 +173,8 @@ fn strict_run(job: &Job<'_>, branch: &str, layer: &Path, notes: &mut Vec<String>
 
 /// Runs the suite once. A step that fails is part of the result.
 fn attempt(job: &Job<'_>, branch: &str, layer: &Path, serial: bool) -> Result<Attempt, EvalError> {
-    let station = Station::start(job.base, &[layer.to_path_buf()], job.images, job.options, serial)?;
+    let station =
+        Station::start(job.base, &[layer.to_path_buf()], job.images, job.options, serial)?;
     let mut log = Vec::new();
     let mut evidence = Evidence::default();
     let junit = match steps(job, branch, &station, &mut log, &mut evidence) {
@@ -162,7 +182,8 @@ fn attempt(job: &Job<'_>, branch: &str, layer: &Path, serial: bool) -> Result<At
         Err(Halt::Step(e)) => Err(e),
         Err(Halt::Harness(e)) => return Err(e),
     };
-    if let Some(entry) = log.last_mut().filter(|e| e.step == step::RESULTS_READ && e.returncode == 0)
+    if let Some(entry) =
+        log.last_mut().filter(|e| e.step == step::RESULTS_READ && e.returncode == 0)
     {
         entry.branch = Some(branch.to_owned());
     }
@@ -182,7 +203,12 @@ fn steps(
         return Err(EvalError::BadBlob { blob, what }.into());
     }
     restore(job, station, log)?;
-    station.must(log, "clean_stale_results", "rm -f eval/results.xml results.xml", Duration::from_secs(120))?;
+    station.must(
+        log,
+        "clean_stale_results",
+        "rm -f eval/results.xml results.xml",
+        Duration::from_secs(120),
+    )?;
     // With the method `thread`, a test that takes too long ends its whole worker, and the tests that were to follow are lost.
     let command = "test -f eval/run.sh && sed -i 's/--timeout-method=thread/--timeout-method=signal/g' eval/run.sh || true";
     log.push(station.step("patch_timeout_method", command, Duration::from_secs(10))?.entry);
@@ -220,18 +246,27 @@ fn put_plugin(station: &Station<'_>) -> Result<(), EvalError> {
 }
 
 /// The result file, wherever its name leads in the container; never more of it than the limit.
-fn read_results(station: &Station<'_>, log: &mut Vec<LogEntry>) -> Result<Result<Junit, JunitError>, Halt> {
+fn read_results(
+    station: &Station<'_>,
+    log: &mut Vec<LogEntry>,
+) -> Result<Result<Junit, JunitError>, Halt> {
     let limits = Limits::default();
     let began = Instant::now();
-    let read = || -> Result<Vec<u8>, String> {
+    let too_large = || JunitError::TooLarge { what: "bytes", limit: limits.bytes };
+    let read = || -> Result<Option<Vec<u8>>, String> {
         let file = station.container().open(RESULTS).map_err(|e| e.to_string())?;
         let meta = file.metadata().map_err(|e| e.to_string())?;
         if !meta.is_file() {
             return Err("is no regular file".to_owned());
         }
         let mut bytes = Vec::new();
-        file.take(limits.bytes as u64 + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-        Ok(bytes)
+        if meta.len() <= limits.bytes as u64 {
+            file.take(limits.bytes as u64 + 1)
+                .read_to_end(&mut bytes)
+                .map_err(|e| e.to_string())?;
+        }
+        // What is still written to may have grown meanwhile.
+        Ok((meta.len().max(bytes.len() as u64) <= limits.bytes as u64).then_some(bytes))
     };
     let mut entry = LogEntry {
         step: step::RESULTS_READ.to_owned(),
@@ -249,18 +284,21 @@ fn read_results(station: &Station<'_>, log: &mut Vec<LogEntry>) -> Result<Result
             entry.output = format!("{RESULTS}: {why}");
             Err(StepError { code: "results_read_failed".to_owned(), details: entry.output.clone() })
         }
-        Ok(bytes) if bytes.len() > limits.bytes => {
+        Ok(None) => {
             entry.output = format!("[more than {} bytes: not kept]", limits.bytes);
-            Ok(Err(JunitError::TooLarge { what: "bytes", limit: limits.bytes }))
+            Ok(Err(too_large()))
         }
-        Ok(bytes) => match std::str::from_utf8(&bytes) {
+        Ok(Some(bytes)) => match std::str::from_utf8(&bytes) {
             Ok(_) => {
                 entry.output = text(&bytes);
                 Ok(parse(&entry.output, &limits))
             }
             Err(e) => {
                 entry.output = text(&bytes);
-                Ok(Err(JunitError::Malformed { at: e.valid_up_to() as u64, what: "is not UTF-8".to_owned() }))
+                Ok(Err(JunitError::Malformed {
+                    at: e.valid_up_to() as u64,
+                    what: "is not UTF-8".to_owned(),
+                }))
             }
         },
     };

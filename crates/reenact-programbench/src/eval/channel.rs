@@ -268,7 +268,9 @@ mod tests {
     fn test(number: u64, name: &str, call: &str) -> Vec<u8> {
         line(
             number,
-            &format!(r#"{{"event":"test","name":"{name}","phases":{{"setup":"passed","call":"{call}","teardown":"passed"}},"late":false}}"#),
+            &format!(
+                r#"{{"event":"test","name":"{name}","phases":{{"setup":"passed","call":"{call}","teardown":"passed"}},"late":false}}"#
+            ),
         )
     }
 
@@ -290,8 +292,12 @@ mod tests {
         let mut forged = test(1, "b", "passed");
         forged[5] ^= 1;
         let old = test(0, "a", "passed");
-        let got = read(&[test(0, "a", "failed"), forged, old, b"junk".to_vec(), test(2, "c", "passed")]);
-        assert_eq!(got.tests, BTreeMap::from([("a".into(), Told::Failed), ("c".into(), Told::Passed)]));
+        let got =
+            read(&[test(0, "a", "failed"), forged, old, b"junk".to_vec(), test(2, "c", "passed")]);
+        assert_eq!(
+            got.tests,
+            BTreeMap::from([("a".into(), Told::Failed), ("c".into(), Told::Passed)])
+        );
         assert_eq!(got.foreign, 3);
     }
 
@@ -304,7 +310,10 @@ mod tests {
             test(3, "b", "passed"),
             line(4, r#"{"event":"test","name":"c","phases":{"call":"passed"},"late":true}"#),
             line(5, r#"{"event":"test","name":"d","phases":{"setup":"skipped"},"late":false}"#),
-            line(6, r#"{"event":"test","name":"e","phases":{"call":"passed","teardown":"failed"},"late":false}"#),
+            line(
+                6,
+                r#"{"event":"test","name":"e","phases":{"call":"passed","teardown":"failed"},"late":false}"#,
+            ),
             line(7, r#"{"event":"test","name":"f","phases":{"???":"failed"},"late":false}"#),
             line(8, r#"{"event":"bye","status":1}"#),
         ]);

@@ -89,8 +89,11 @@ pub(super) fn clean<'a>(
     if found.outside.is_empty() && found.inside.is_empty() && !found.too_many {
         return Ok(Clean::Same);
     }
-    let mut reasons: Vec<String> = found.outside.iter().map(|p| format!("the build left {p}")).collect();
-    reasons.extend(found.inside.iter().map(|p| format!("{WORKSPACE}/{} could change pytest", p.display())));
+    let mut reasons: Vec<String> =
+        found.outside.iter().map(|p| format!("the build left {p}")).collect();
+    reasons.extend(
+        found.inside.iter().map(|p| format!("{WORKSPACE}/{} could change pytest", p.display())),
+    );
     let more = reasons.len().saturating_sub(REASONS);
     reasons.truncate(REASONS);
     if more > 0 {
@@ -109,7 +112,9 @@ pub(super) fn clean<'a>(
         }
     };
     let again = look(&scratch.upper(), base)?;
-    if let Some(left) = again.outside.first().cloned().or(again.inside.first().map(|p| p.display().to_string())) {
+    if let Some(left) =
+        again.outside.first().cloned().or(again.inside.first().map(|p| p.display().to_string()))
+    {
         reasons.push(format!("the copy is not clean: {left}"));
         return Ok(Clean::Unsure { reasons });
     }
@@ -129,7 +134,12 @@ fn make<'a>(
     let from = Station::start(base, &[built.layer()], images, options, false)?;
     let to = Station::start(base, &[], images, options, false)?;
     wipe(&to, &mut Vec::new())?;
-    copy(&from, &["tar", "-C", WORKSPACE, "-cf", "-", "."], &to, &["tar", "-C", WORKSPACE, "-xf", "-"])?;
+    copy(
+        &from,
+        &["tar", "-C", WORKSPACE, "-cf", "-", "."],
+        &to,
+        &["tar", "-C", WORKSPACE, "-xf", "-"],
+    )?;
     let store = format!("cat > {STASH}");
     copy(&from, &["cat", STASH], &to, &["bash", "-c", &store])?;
     let mode = format!("chmod 755 {STASH}");
@@ -151,8 +161,10 @@ fn copy(from: &Station<'_>, read: &[&str], to: &Station<'_>, write: &[&str]) -> 
     let host = |e| EvalError::from(reenact_sandbox::SandboxError::host("cannot make a pipe", e));
     let (reader, mut writer) = std::io::pipe().map_err(host)?;
     let (sent, received) = std::thread::scope(|scope| {
-        let sending = scope.spawn(move || from.exec(read, Input::Null, COPY, Vec::new(), &mut writer));
-        let received = to.exec(write, Input::Stream(Box::new(reader)), COPY, Vec::new(), &mut std::io::sink());
+        let sending =
+            scope.spawn(move || from.exec(read, Input::Null, COPY, Vec::new(), &mut writer));
+        let received =
+            to.exec(write, Input::Stream(Box::new(reader)), COPY, Vec::new(), &mut std::io::sink());
         let lost = || reenact_sandbox::SandboxError::Lost("a copying thread panicked".to_owned());
         (sending.join().map_err(|_| lost()), received)
     });
@@ -191,13 +203,18 @@ fn look(upper: &Path, base: &Base) -> Result<Found, EvalError> {
             let kind = entry.file_type().map_err(fs_error(&path, "look at"))?;
             if let Ok(inside) = place.strip_prefix("workspace") {
                 let removed = kind.is_char_device();
-                if inside != Path::new("") && !removed && changes_pytest(inside, &entry.path(), kind, &modules, &installed) {
+                if inside != Path::new("")
+                    && !removed
+                    && changes_pytest(inside, &entry.path(), kind, &modules, &installed)
+                {
                     found.inside.push(inside.to_path_buf());
                 } else if kind.is_dir() {
                     todo.push(place);
                 }
             } else if is_allowed(&place) {
-            } else if kind.is_dir() && (leads_to_allowed(&place) || !is_replaced(&entry.path(), base, &place)) {
+            } else if kind.is_dir()
+                && (leads_to_allowed(&place) || !is_replaced(&entry.path(), base, &place))
+            {
                 todo.push(place);
             } else {
                 found.outside.push(format!("/{}", place.display()));
@@ -208,11 +225,13 @@ fn look(upper: &Path, base: &Base) -> Result<Found, EvalError> {
 }
 
 fn is_allowed(place: &Path) -> bool {
-    place == Path::new(&STASH[1..]) || CACHES.iter().any(|c| place.starts_with(c) && place != Path::new(c))
+    place == Path::new(&STASH[1..])
+        || CACHES.iter().any(|c| place.starts_with(c) && place != Path::new(c))
 }
 
 fn leads_to_allowed(place: &Path) -> bool {
-    Path::new(&STASH[1..]).starts_with(place) || CACHES.iter().any(|c| Path::new(c).starts_with(place))
+    Path::new(&STASH[1..]).starts_with(place)
+        || CACHES.iter().any(|c| Path::new(c).starts_with(place))
 }
 
 /// A directory that the image does not have is the build's; of others, what is in them is looked at.
@@ -251,11 +270,20 @@ fn changes_pytest(
         name.as_str()
     } else {
         match name.split_once('.') {
-            Some((module, end)) if ["py", "pyc", "so"].iter().any(|e| end == *e || end.ends_with(&format!(".{e}"))) => module,
+            Some((module, end))
+                if ["py", "pyc", "so"]
+                    .iter()
+                    .any(|e| end == *e || end.ends_with(&format!(".{e}"))) =>
+            {
+                module
+            }
             _ => return false,
         }
     };
-    modules.contains(module) || module.starts_with("pytest") || module.starts_with("_pytest") || installed.contains(module)
+    modules.contains(module)
+        || module.starts_with("pytest")
+        || module.starts_with("_pytest")
+        || installed.contains(module)
 }
 
 fn mentions_pytest(path: &Path) -> bool {
@@ -277,15 +305,103 @@ fn installed(base: &Base) -> BTreeSet<String> {
     for layer in &base.layers {
         for lib in ["usr/lib", "usr/local/lib"] {
             let Ok(entries) = std::fs::read_dir(layer.join(lib)) else { continue };
-            for python in entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with("python3")) {
+            for python in
+                entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with("python3"))
+            {
                 for packages in ["dist-packages", "site-packages"] {
-                    let Ok(modules) = std::fs::read_dir(python.path().join(packages)) else { continue };
+                    let Ok(modules) = std::fs::read_dir(python.path().join(packages)) else {
+                        continue;
+                    };
                     names.extend(modules.flatten().map(|m| {
-                        m.file_name().to_string_lossy().split('.').next().unwrap_or_default().to_owned()
+                        m.file_name()
+                            .to_string_lossy()
+                            .split('.')
+                            .next()
+                            .unwrap_or_default()
+                            .to_owned()
                     }));
                 }
             }
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(files: &[(&str, &str)]) -> Found {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("image");
+        for known in ["etc", "root", "usr/lib/python3/dist-packages/pexpect"] {
+            std::fs::create_dir_all(image.join(known)).unwrap();
+        }
+        let upper = dir.path().join("upper");
+        for (path, text) in files {
+            let path = upper.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let base = Base {
+            name: "i".to_owned(),
+            id: "i".to_owned(),
+            config: reenact_image::ImageConfig::default(),
+            layers: vec![image],
+        };
+        look(&upper, &base).unwrap()
+    }
+
+    #[test]
+    fn an_ordinary_build_is_clean() {
+        let got = found(&[
+            ("workspace/compile.sh", ""),
+            ("workspace/src/main.c", ""),
+            ("workspace/src/json.py", "a module of a package is nobody's but its own"),
+            ("workspace/setup.cfg", "[metadata]"),
+            ("workspace/json/data.txt", "no package"),
+            ("workspace/mine.py", ""),
+            ("opt/programbench-stashed-executable-do-not-modify", ""),
+            ("tmp/cc123.o", ""),
+            ("root/.cache/go-build/00/x", ""),
+            ("root/.cargo/registry/index/y", ""),
+        ]);
+        assert!(got.outside.is_empty() && got.inside.is_empty(), "{got:?}");
+    }
+
+    #[test]
+    fn whatever_pytest_or_python_would_load_is_found() {
+        let bad = [
+            "conftest.py",
+            "deep/er/conftest.py",
+            "pytest.ini",
+            "tox.ini",
+            ".pytest.ini",
+            "eval/tests/helper.py",
+            "json.py",
+            "pexpect.py",
+            "subprocess.cpython-311-x86_64-linux-gnu.so",
+            "_pytest/__init__.py",
+            "sitecustomize.py",
+            "x.pth",
+        ];
+        for name in bad {
+            let got = found(&[(&format!("workspace/{name}"), "")]);
+            assert_eq!(got.inside.len(), 1, "{name}: {got:?}");
+        }
+        assert_eq!(
+            found(&[("workspace/pyproject.toml", "[tool.pytest.ini_options]")]).inside.len(),
+            1
+        );
+        for outside in [
+            "etc/ld.so.preload",
+            "root/.profile",
+            "root/.local/lib/x.py",
+            "usr/bin/bash",
+            "conftest.py",
+        ] {
+            let got = found(&[(outside, "")]);
+            assert_eq!(got.outside.len(), 1, "{outside}: {got:?}");
+        }
+    }
 }

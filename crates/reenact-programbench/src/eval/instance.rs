@@ -36,12 +36,16 @@ pub fn load(run: &Path, id: &str) -> Result<Option<EvalJson>, EvalError> {
         return Ok(None);
     }
     let parsed = serde_json::from_slice(&read(&path)?);
-    parsed.map(Some).map_err(|e| EvalError::BadResult { path, what: format!("is no official result: {e}") })
+    parsed
+        .map(Some)
+        .map_err(|e| EvalError::BadResult { path, what: format!("is no official result: {e}") })
 }
 
 fn store(run: &Path, id: &str, result: &EvalJson) -> Result<(), EvalError> {
     let path = eval_path(run, id);
-    let text = result.to_json().map_err(|e| EvalError::BadResult { path: path.clone(), what: e.to_string() })?;
+    let text = result
+        .to_json()
+        .map_err(|e| EvalError::BadResult { path: path.clone(), what: e.to_string() })?;
     Ok(write_atomic(&path, text.as_bytes())?)
 }
 
@@ -156,7 +160,9 @@ impl<'a> Work<'a> {
     fn changed(&mut self, digest: &str) {
         let before = self.before.as_ref().and_then(|s| s.submission.as_deref());
         if self.existing.is_some() && before.is_some_and(|b| b != digest) {
-            self.notes.push("the submission has changed since it was evaluated: evaluated anew".to_owned());
+            self.notes.push(
+                "the submission has changed since it was evaluated: evaluated anew".to_owned(),
+            );
             self.existing = None;
         }
         self.digest = Some(digest.to_owned());
@@ -188,7 +194,8 @@ impl<'a> Work<'a> {
             ..EvalJson::default()
         };
         for branch in branches {
-            let injected = inject_not_run(self.item.instance, branch, code, &mut result.test_branch_errors);
+            let injected =
+                inject_not_run(self.item.instance, branch, code, &mut result.test_branch_errors);
             result.test_results.extend(injected);
         }
         // Nothing was told of any test, and that is all that there is to tell.
@@ -209,11 +216,14 @@ impl<'a> Work<'a> {
         self.build_s = self.began.elapsed().as_secs_f64();
         let built = match built {
             Outcome::Built(built) => built,
-            Outcome::Failed(StepError { code, details }) => return self.not_tested(&code, details, log, branches),
+            Outcome::Failed(StepError { code, details }) => {
+                return self.not_tested(&code, details, log, branches);
+            }
         };
         self.isolation.clone_from(&built.isolation);
         let clean = clean(&built, base, self.images, self.options)?;
-        let (partial, done) = Partial::open(&self.item.target, self.item.id(), self.key(base, &built))?;
+        let (partial, done) =
+            Partial::open(&self.item.target, self.item.id(), self.key(base, &built))?;
         let results = self.test(base, &built, &clean, branches, done, &partial)?;
         let mut new = EvalJson {
             solution_branch: Some("submission".to_owned()),
@@ -246,7 +256,11 @@ impl<'a> Work<'a> {
                 new.test_branch_errors.insert(result.branch, result.errors);
             }
         }
-        let whole = match self.existing.take().filter(|e| !e.test_branches.is_empty() && e.error_code.is_none()) {
+        let whole = match self
+            .existing
+            .take()
+            .filter(|e| !e.test_branches.is_empty() && e.error_code.is_none())
+        {
             Some(old) => merge(old, new, self.item.instance),
             None => new,
         };
@@ -297,6 +311,10 @@ impl<'a> Work<'a> {
             images: self.images,
             options: self.options,
         };
+        let unchanged = |r: &BranchResult| {
+            submission::digest(&self.item.instance.blob_path(&r.branch)).is_ok_and(|d| d == r.blob)
+        };
+        let done: Vec<BranchResult> = done.into_iter().filter(unchanged).collect();
         let had: BTreeSet<String> = done.iter().map(|d| d.branch.clone()).collect();
         let todo: Vec<&String> = branches.iter().filter(|b| !had.contains(*b)).collect();
         let (total, resumed) = (branches.len(), branches.len() - todo.len());
@@ -333,7 +351,8 @@ impl<'a> Work<'a> {
             return Err(e);
         }
         let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let order: BTreeMap<&String, usize> = branches.iter().enumerate().map(|(i, b)| (b, i)).collect();
+        let order: BTreeMap<&String, usize> =
+            branches.iter().enumerate().map(|(i, b)| (b, i)).collect();
         results.retain(|r| order.contains_key(&r.branch));
         results.sort_by_key(|r| order[&r.branch]);
         Ok(results)
@@ -363,15 +382,17 @@ impl<'a> Work<'a> {
         branches: BTreeMap<String, SidecarBranch>,
         reasons: &[String],
     ) -> Result<Row, EvalError> {
-        let strict: BTreeMap<_, _> = branches.iter().map(|(b, s)| (b.clone(), s.strict.clone())).collect();
+        let strict: BTreeMap<_, _> =
+            branches.iter().map(|(b, s)| (b.clone(), s.strict.clone())).collect();
         let unjudged: Vec<&str> =
             strict.iter().filter(|(_, s)| s.is_none()).map(|(b, _)| b.as_str()).collect();
         let strict_missing = match (unjudged.is_empty(), reasons.last()) {
             (true, _) => None,
             (false, Some(reason)) => Some(format!("{}: {reason}", unjudged.join(", "))),
-            (false, None) => {
-                Some(format!("{}: evaluated by another tool; --force evaluates them here", unjudged.join(", ")))
-            }
+            (false, None) => Some(format!(
+                "{}: evaluated by another tool; --force evaluates them here",
+                unjudged.join(", ")
+            )),
         };
         let sidecar = Sidecar {
             schema: SCHEMA,

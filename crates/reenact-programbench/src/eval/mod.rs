@@ -23,6 +23,8 @@ mod sidecar;
 mod station;
 mod strict;
 mod submission;
+#[cfg(test)]
+mod testing;
 
 pub use batch::{Mode, Selected, run, select};
 pub use channel::{Evidence, Told};

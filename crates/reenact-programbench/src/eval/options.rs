@@ -58,6 +58,7 @@ impl Options {
 /// `PROGRAMBENCH_DOCKER_CPUS`, else what the host has, at most the official ten: more workers than cores only wait.
 pub fn default_cpus() -> u32 {
     let set = std::env::var("PROGRAMBENCH_DOCKER_CPUS").ok().and_then(|v| v.trim().parse().ok());
-    let host = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+    let host =
+        std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
     set.filter(|n| *n > 0).unwrap_or_else(|| host.min(10))
 }

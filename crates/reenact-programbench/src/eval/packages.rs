@@ -25,8 +25,10 @@ pub(super) fn wanted(log: &[LogEntry], results: &[TestResult]) -> Option<String>
         for line in entry.output.lines() {
             for (sign, tool) in SIGNS {
                 let Some((_, rest)) = line.split_once(sign) else { continue };
-                let name: String =
-                    rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.+=<>[]".contains(*c)).collect();
+                let name: String = rest
+                    .chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || "-_.+=<>[]".contains(*c))
+                    .collect();
                 if !name.is_empty() && found.len() < MOST {
                     found.insert((tool, name));
                 }

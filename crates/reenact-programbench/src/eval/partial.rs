@@ -41,7 +41,11 @@ pub(super) fn private(run: &Path) -> PathBuf {
 
 impl Partial {
     /// Opens it, with the finished branches that count.
-    pub(super) fn open(run: &Path, id: &str, key: Key) -> Result<(Self, Vec<BranchResult>), EvalError> {
+    pub(super) fn open(
+        run: &Path,
+        id: &str,
+        key: Key,
+    ) -> Result<(Self, Vec<BranchResult>), EvalError> {
         let path = private(run).join(format!("{id}.branches.jsonl"));
         let text = std::fs::read(&path).unwrap_or_default();
         let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
@@ -52,7 +56,11 @@ impl Partial {
                 _ => {}
             }
         }
-        let file = OpenOptions::new().append(true).create(true).open(&path).map_err(fs_error(&path, "open"))?;
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(fs_error(&path, "open"))?;
         file.set_len(whole as u64).map_err(fs_error(&path, "write"))?;
         Ok((Self { path, key, file: Mutex::new(file) }, done))
     }
@@ -101,13 +109,17 @@ impl InstanceLock {
                     let mut text = String::new();
                     // Who holds it is a courtesy; that it is held is the fact.
                     file.read_to_string(&mut text).ok();
-                    return Err(EvalError::Locked { instance: id.to_owned(), pid: text.trim().parse().ok() });
+                    return Err(EvalError::Locked {
+                        instance: id.to_owned(),
+                        pid: text.trim().parse().ok(),
+                    });
                 }
                 Err(TryLockError::Error(e)) => return Err(fs_error(&path, "lock")(e).into()),
             }
         }
         file.set_len(0).map_err(fs_error(&path, "write"))?;
-        file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(fs_error(&path, "write"))?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes())
+            .map_err(fs_error(&path, "write"))?;
         Ok(Self(file))
     }
 }
@@ -124,7 +136,12 @@ mod tests {
     use super::*;
 
     fn key(executable: &str) -> Key {
-        Key { submission: "s".into(), image: "i".into(), executable: executable.into(), settings: String::new() }
+        Key {
+            submission: "s".into(),
+            image: "i".into(),
+            executable: executable.into(),
+            settings: String::new(),
+        }
     }
 
     fn result(branch: &str) -> BranchResult {
@@ -143,7 +160,11 @@ mod tests {
         for cut in 0..=bytes.len() {
             std::fs::write(&partial.path, &bytes[..cut]).unwrap();
             let (again, done) = Partial::open(dir.path(), "t", key("e")).unwrap();
-            assert_eq!(done.len(), bytes[..cut].iter().filter(|b| **b == b'\n').count(), "cut at {cut}");
+            assert_eq!(
+                done.len(),
+                bytes[..cut].iter().filter(|b| **b == b'\n').count(),
+                "cut at {cut}"
+            );
             again.add(&result("c")).unwrap();
             assert_eq!(Partial::open(dir.path(), "t", key("e")).unwrap().1.len(), done.len() + 1);
             assert!(Partial::open(dir.path(), "t", key("other")).unwrap().1.is_empty());

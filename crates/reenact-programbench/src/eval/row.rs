@@ -42,7 +42,9 @@ impl Row {
         let mut notes = sidecar.map(|s| s.notes.clone()).unwrap_or_default();
         for (branch, side) in sidecar.iter().flat_map(|s| &s.branches) {
             notes.extend(side.notes.iter().map(|n| format!("{branch}: {n}")));
-            if let Some(alias) = side.strict.as_ref().and_then(|s| s.alias.as_ref()).filter(|a| !a.accepted) {
+            if let Some(alias) =
+                side.strict.as_ref().and_then(|s| s.alias.as_ref()).filter(|a| !a.accepted)
+            {
                 notes.push(format!(
                     "{branch}: {} listed tests would match if {:?} stood for {:?} (--accept-aliases)",
                     alias.tests, alias.listed, alias.told
@@ -62,7 +64,11 @@ impl Row {
                 .filter(|(b, _)| active.contains(&b.as_str()))
                 .map(|(b, e)| (b.clone(), codes(e)))
                 .collect(),
-            system_errors: result.test_results.iter().filter(|t| t.status == Status::SystemError).count() as u64,
+            system_errors: result
+                .test_results
+                .iter()
+                .filter(|t| t.status == Status::SystemError)
+                .count() as u64,
             warnings: result.warnings.len() as u64,
             differences: sidecar.map_or(0, |s| s.differences.len() as u64),
             notes,

@@ -85,11 +85,16 @@ impl<'a> Station<'a> {
         let mut spec = ContainerSpec::new(layers, scratch.path().to_path_buf());
         spec.network = options.network;
         spec.cpus = Some(f64::from(options.cpus));
-        spec.isolation = options.isolation.clone();
+        spec.isolation = options.isolation;
         let container = Container::start(&spec)?;
         let account = account(&container, base)?;
-        let mut env: BTreeMap<String, String> =
-            base.config.env.iter().filter_map(|v| v.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
+        let mut env: BTreeMap<String, String> = base
+            .config
+            .env
+            .iter()
+            .filter_map(|v| v.split_once('='))
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
         env.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
         env.entry("HOME".to_owned()).or_insert(account.home);
         env.insert("HOSTNAME".to_owned(), spec.hostname.clone());
@@ -98,7 +103,8 @@ impl<'a> Station<'a> {
         // A worker that dies is replaced a few times, so that one crash does not lose the rest of its tests.
         env.insert("PYTEST_ADDOPTS".to_owned(), "--max-worker-restart=4".to_owned());
         let image = base.name.clone();
-        let station = Self { container, scratch, image, user: account.user, env, stop: &options.stop };
+        let station =
+            Self { container, scratch, image, user: account.user, env, stop: &options.stop };
         // It must be there to be a command's directory.
         station.exec_in("/", &["mkdir", "-p", WORKSPACE])?;
         Ok(station)
@@ -151,7 +157,9 @@ impl<'a> Station<'a> {
                 let Ok(handle) = take.recv() else { return };
                 let handle: reenact_sandbox::room::CommandHandle = handle;
                 // Until the command has ended, and its channel with it.
-                while ended.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
+                while ended.recv_timeout(Duration::from_millis(50))
+                    == Err(RecvTimeoutError::Timeout)
+                {
                     if self.stop.load(Ordering::SeqCst) {
                         handle.stop();
                     }
@@ -228,7 +236,8 @@ impl<'a> Station<'a> {
     /// Ends whatever a command that was cut off has left.
     fn sweep(&self) -> Result<(), EvalError> {
         let argv = ["bash", "-c", "kill -KILL -1 2>/dev/null; true"];
-        self.exec(&argv, Input::Null, Duration::from_secs(30), Vec::new(), &mut std::io::sink()).map(|_| ())
+        self.exec(&argv, Input::Null, Duration::from_secs(30), Vec::new(), &mut std::io::sink())
+            .map(|_| ())
     }
 
     /// Unpacks a gzipped archive over the workspace, by the container's own tar. Gives what tar complained of.
@@ -239,7 +248,8 @@ impl<'a> Station<'a> {
         wall: Duration,
     ) -> Result<Result<(), String>, EvalError> {
         let argv = ["tar", "-C", WORKSPACE, flags, "-"];
-        let done = self.exec(&argv, Input::Stream(archive), wall, Vec::new(), &mut std::io::sink())?;
+        let done =
+            self.exec(&argv, Input::Stream(archive), wall, Vec::new(), &mut std::io::sink())?;
         Ok(match done.end {
             ExecEnd::Exit { code: 0 } => Ok(()),
             ExecEnd::NotFound { .. } => return Err(self.unfit("it has no tar")),
@@ -284,7 +294,10 @@ fn entry(name: &str, command: &str, done: &Executed, wall: Duration) -> LogEntry
         ExecEnd::OutputLimit => (-1, format!("Command was ended after {FLOOD} bytes of output")),
         ExecEnd::Stopped => (-1, "Command was stopped".to_owned()),
         ExecEnd::NotFound { errno } => {
-            output += &format!("the image cannot run bash: {}\n", std::io::Error::from_raw_os_error(errno));
+            output += &format!(
+                "the image cannot run bash: {}\n",
+                std::io::Error::from_raw_os_error(errno)
+            );
             (127, String::new())
         }
     };
@@ -321,21 +334,27 @@ fn account(container: &Container, base: &Base) -> Result<Account, EvalError> {
         None => (base.config.user.as_str(), None),
     };
     let name = if name.is_empty() { "0" } else { name };
-    let row = passwd.lines().map(|l| l.split(':').collect::<Vec<_>>()).find(|f| {
-        f.len() >= 6 && (f[0] == name || f[2] == name)
-    });
+    let row = passwd
+        .lines()
+        .map(|l| l.split(':').collect::<Vec<_>>())
+        .find(|f| f.len() >= 6 && (f[0] == name || f[2] == name));
     let unknown = |what: &str| EvalError::BadImage {
         image: base.name.clone(),
         what: format!("its user is {what:?}, which it has no account for"),
     };
     let number = |text: &str| text.parse::<u32>().ok();
-    let uid = number(name).or_else(|| row.as_ref().and_then(|f| number(f[2]))).ok_or_else(|| unknown(name))?;
+    let uid = number(name)
+        .or_else(|| row.as_ref().and_then(|f| number(f[2])))
+        .ok_or_else(|| unknown(name))?;
     let gid = match group {
         None => row.as_ref().and_then(|f| number(f[3])).unwrap_or(0),
         Some(group) => number(group)
             .or_else(|| {
                 let groups = read("/etc/group");
-                let row = groups.lines().map(|l| l.split(':').collect::<Vec<_>>()).find(|f| f.len() >= 3 && f[0] == group);
+                let row = groups
+                    .lines()
+                    .map(|l| l.split(':').collect::<Vec<_>>())
+                    .find(|f| f.len() >= 3 && f[0] == group);
                 row.and_then(|f| number(f[2]))
             })
             .ok_or_else(|| unknown(group))?,

@@ -55,7 +55,12 @@ impl Alias {
 }
 
 /// Judges a branch.
-pub(super) fn judge(instance: &Instance, branch: &str, evidence: &Evidence, accept_aliases: bool) -> StrictBranch {
+pub(super) fn judge(
+    instance: &Instance,
+    branch: &str,
+    evidence: &Evidence,
+    accept_aliases: bool,
+) -> StrictBranch {
     let active = active(instance, branch);
     let told: BTreeMap<&str, Told> = evidence.tests.iter().map(|(n, t)| (n.as_str(), *t)).collect();
     let mut alias = find_alias(&active, &told);
@@ -86,8 +91,10 @@ pub(super) fn judge(instance: &Instance, branch: &str, evidence: &Evidence, acce
         };
         out.not_passed.insert((*name).to_owned(), why);
     }
-    let listed: BTreeSet<&str> =
-        instance.branch(branch).map(|b| b.tests.iter().map(String::as_str).collect()).unwrap_or_default();
+    let listed: BTreeSet<&str> = instance
+        .branch(branch)
+        .map(|b| b.tests.iter().map(String::as_str).collect())
+        .unwrap_or_default();
     out.unlisted = told.keys().filter(|n| !listed.contains(*n)).count() as u64;
     out.alias = alias;
     out
@@ -132,7 +139,9 @@ fn last_parts(name: &str) -> &str {
 fn prefixes<'a>(told: &'a str, listed: &'a str) -> (&'a str, &'a str) {
     let common = told.bytes().rev().zip(listed.bytes().rev()).take_while(|(a, b)| a == b).count();
     let starts = |name: &str| {
-        (name.len() - common..=name.len()).find(|at| *at == 0 || name.as_bytes()[*at - 1] == b'.').unwrap_or(name.len())
+        (name.len() - common..=name.len())
+            .find(|at| *at == 0 || name.as_bytes()[*at - 1] == b'.')
+            .unwrap_or(name.len())
     };
     // The longer of the two cuts, so that both are at a part's beginning.
     let keep = (told.len() - starts(told)).min(listed.len() - starts(listed));
@@ -179,29 +188,127 @@ pub(super) fn differences(
             }
         }
         let active = active(instance, branch);
-        for name in active.iter().copied().chain(statuses.keys().copied().filter(|n| !active.contains(n))) {
+        for name in
+            active.iter().copied().chain(statuses.keys().copied().filter(|n| !active.contains(n)))
+        {
             let official = statuses.get(name).cloned().unwrap_or_default();
             let strict = active.contains(name).then(|| !judged.not_passed.contains_key(name));
             let why = why(&official, strict, judged.not_passed.get(name).copied());
-            out.extend(why.map(|why| Difference { branch: branch.clone(), name: name.to_owned(), official, strict, why: why.to_owned() }));
+            out.extend(why.map(|why| Difference {
+                branch: branch.clone(),
+                name: name.to_owned(),
+                official,
+                strict,
+                why: why.to_owned(),
+            }));
         }
     }
     out
 }
 
 fn why(official: &[Status], strict: Option<bool>, reason: Option<Why>) -> Option<&'static str> {
-    let passed = official.iter().any(|s| *s == Status::Passed);
+    let passed = official.contains(&Status::Passed);
     match (strict, official.len()) {
         (None, 0) => None,
         (None, _) => Some("not listed in tests.json; the official score counts it"),
-        (Some(_), n) if n > 1 => Some("several times in results.xml; the official score counts each"),
-        (Some(true), _) if !passed => Some("pytest told that it passed, but results.xml does not have that"),
+        (Some(_), n) if n > 1 => {
+            Some("several times in results.xml; the official score counts each")
+        }
+        (Some(true), _) if !passed => {
+            Some("pytest told that it passed, but results.xml does not have that")
+        }
         (Some(false), _) if passed => Some(match reason {
             Some(Why::NotTold) => "passed by results.xml, but pytest told nothing of it",
             Some(Why::Contradictory) => "passed by results.xml, but pytest told different outcomes",
-            Some(Why::LateWorker) => "passed in a worker that was started after the program under test",
+            Some(Why::LateWorker) => {
+                "passed in a worker that was started after the program under test"
+            }
             _ => "passed by results.xml, but pytest told that it did not",
         }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::instance;
+    use super::*;
+    use reenact_interop::programbench::{Extra, TestResult};
+
+    fn told(tests: &[(&str, Told)]) -> Evidence {
+        Evidence {
+            tests: tests.iter().map(|(n, t)| ((*n).to_owned(), *t)).collect(),
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn listed_tests_count_once_and_others_never() {
+        let instance = instance(&[("b", &["m.a", "m.b", "m.c", "m.d", "m.off"], &["m.off"])]);
+        let evidence = told(&[
+            ("m.a", Told::Passed),
+            ("m.b", Told::Contradictory),
+            ("m.c", Told::Skipped),
+            ("m.off", Told::Passed),
+            ("m.unlisted", Told::Passed),
+        ]);
+        let branch = judge(&instance, "b", &evidence, false);
+        assert_eq!((branch.passed, branch.total, branch.unlisted), (1, 4, 1));
+        let why: Vec<Why> = branch.not_passed.values().copied().collect();
+        assert_eq!(why, [Why::Contradictory, Why::Skipped, Why::NotTold]);
+    }
+
+    #[test]
+    fn a_prefix_is_offered_and_taken_only_when_asked() {
+        let instance = instance(&[("b", &["tests.m.x", "tests.m.y[a.b]", "tests.n.x"], &[])]);
+        let names = ["eval.tests.m.x", "eval.tests.m.y[a.b]", "eval.tests.n.x"];
+        let evidence = told(&names.map(|n| (n, Told::Passed)));
+        let plain = judge(&instance, "b", &evidence, false);
+        let alias = plain.alias.clone().unwrap();
+        assert_eq!((plain.passed, alias.told.as_str(), alias.listed.as_str()), (0, "eval.", ""));
+        assert_eq!((alias.tests, alias.accepted), (3, false));
+        assert_eq!(judge(&instance, "b", &evidence, true).passed, 3);
+        // The other way round, and a name that could be two.
+        let back = super::super::testing::instance(&[("b", &["eval.m.x", "eval.m.z"], &[])]);
+        let evidence =
+            told(&[("m.x", Told::Passed), ("p.m.z", Told::Passed), ("q.m.z", Told::Passed)]);
+        let judged = judge(&back, "b", &evidence, true);
+        assert_eq!(
+            judged.alias.map(|a| (a.told, a.listed, a.tests)),
+            Some((String::new(), "eval.".into(), 1))
+        );
+        assert_eq!(judged.passed, 1);
+    }
+
+    #[test]
+    fn differences_have_reasons() {
+        let instance = instance(&[("b", &["a", "b", "c", "d"], &[])]);
+        let result = |name: &str, status| TestResult {
+            name: name.to_owned(),
+            branch: "b".to_owned(),
+            status,
+            extra: Extra::default(),
+        };
+        let official = EvalJson {
+            test_results: vec![
+                result("a", Status::Passed),
+                result("b", Status::Passed),
+                result("b", Status::Passed),
+                result("c", Status::NotRun),
+                result("d", Status::Failure),
+                result("x", Status::Passed),
+            ],
+            ..EvalJson::default()
+        };
+        let evidence = told(&[("b", Told::Passed), ("c", Told::Passed), ("d", Told::Failed)]);
+        let judged =
+            BTreeMap::from([("b".to_owned(), Some(judge(&instance, "b", &evidence, false)))]);
+        let found = differences(&official, &judged, &instance);
+        let brief: Vec<(&str, Option<bool>)> =
+            found.iter().map(|d| (d.name.as_str(), d.strict)).collect();
+        assert_eq!(brief, [("a", Some(false)), ("b", Some(true)), ("c", Some(true)), ("x", None)]);
+        assert!(found[0].why.contains("told nothing"));
+        assert_eq!(score(&judged), Some(Score { passed: 2, total: 4 }));
+        assert_eq!(score(&BTreeMap::from([("b".to_owned(), None)])), None);
     }
 }

@@ -32,7 +32,8 @@ pub(super) fn check(path: &Path) -> Result<(String, Result<(), String>), EvalErr
     Ok((digest, problem.map_err(|what| format!("submission.tar.gz {what}"))))
 }
 
-fn digest(path: &Path) -> Result<String, EvalError> {
+/// SHA-256 of a file, hex.
+pub(super) fn digest(path: &Path) -> Result<String, EvalError> {
     let mut file = std::fs::File::open(path).map_err(fs_error(path, "read"))?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash).map_err(fs_error(path, "read"))?;

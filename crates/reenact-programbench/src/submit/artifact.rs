@@ -28,10 +28,12 @@ pub(super) fn materialise(entry: &Entry, to: &Path) -> Result<Vec<String>, Submi
             return Err(SubmitError::NotPlain(inline));
         }
         std::fs::copy(&inline, to).map_err(fs_error(to, "write"))?;
-        if let Some(what) = expected.as_ref().map(|e| sha256(to).map(|got| e.mismatch(&got))) {
-            if let Some(what) = what? {
-                return Err(SubmitError::file(&inline, what));
-            }
+        let wrong = match &expected {
+            Some(expected) => expected.mismatch(&sha256(to)?),
+            None => None,
+        };
+        if let Some(what) = wrong {
+            return Err(SubmitError::file(&inline, what));
         }
     } else if exists(&url) {
         let address = plain_text(&url, SMALL_MAX)?;

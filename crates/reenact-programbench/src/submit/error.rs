@@ -13,9 +13,13 @@ pub enum SubmitError {
     Fs(#[from] FsError),
     #[error("{0}: no such directory")]
     Missing(PathBuf),
-    #[error("{0}: no submissions and no results in it (<id>/submission.tar.gz, <id>/<id>.eval.json)")]
+    #[error(
+        "{0}: no submissions and no results in it (<id>/submission.tar.gz, <id>/<id>.eval.json)"
+    )]
     NoRun(PathBuf),
-    #[error("{0}: nothing to package: no task has both a submission and an eval.json\nevaluate it first: reenact programbench eval")]
+    #[error(
+        "{0}: nothing to package: no task has both a submission and an eval.json\nevaluate it first: reenact programbench eval"
+    )]
     NothingToPackage(PathBuf),
     /// A file whose contents are not what they should be.
     #[error("{path}: {what}")]

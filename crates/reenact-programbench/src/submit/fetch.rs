@@ -98,7 +98,10 @@ pub(super) fn checked(url: &str) -> Result<&str, SubmitError> {
         return Ok(url);
     }
     let shown: String = url.chars().filter(|c| !c.is_control()).take(200).collect();
-    Err(SubmitError::Fetch { url: shown, what: "is no http or https address, and is not fetched".to_owned() })
+    Err(SubmitError::Fetch {
+        url: shown,
+        what: "is no http or https address, and is not fetched".to_owned(),
+    })
 }
 
 fn agent() -> Result<ureq::Agent, SubmitError> {
@@ -144,11 +147,11 @@ pub(super) fn hex_of(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod stub {
     use super::*;
 
     /// Answers one request with `reply`.
-    fn server(reply: Vec<u8>) -> String {
+    pub(in crate::submit) fn server(reply: Vec<u8>) -> String {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/a/b.tar.gz", listener.local_addr().unwrap());
         std::thread::spawn(move || {
@@ -160,10 +163,19 @@ mod tests {
         url
     }
 
-    fn ok(body: &[u8]) -> Vec<u8> {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    pub(in crate::submit) fn ok(body: &[u8]) -> Vec<u8> {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
         [head.as_bytes(), body].concat()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stub::{ok, server};
+    use super::*;
 
     #[test]
     fn downloads_are_bounded_and_checked() {
@@ -176,7 +188,8 @@ mod tests {
         };
         assert!(error(ok(&body), &Expected(hex_of(b"x")), 100).contains("SHA-256"));
         assert!(error(ok(&body), &good, 5).contains("larger than 5"));
-        let gone = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
+        let gone =
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
         assert!(error(gone, &good, 100).contains("404"));
         let mut cut = ok(&body);
         cut.truncate(cut.len() - 3);
@@ -185,7 +198,15 @@ mod tests {
 
     #[test]
     fn other_schemes_are_not_fetched() {
-        for url in ["file:///etc/passwd", "ftp://x/y", "/etc/passwd", "", "javascript:1", "http:x", "https://a b"] {
+        for url in [
+            "file:///etc/passwd",
+            "ftp://x/y",
+            "/etc/passwd",
+            "",
+            "javascript:1",
+            "http:x",
+            "https://a b",
+        ] {
             assert!(bytes(url, None, 10).unwrap_err().to_string().contains("not fetched"), "{url}");
         }
     }
@@ -195,7 +216,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.sha256");
         assert_eq!(Expected::read(&path).unwrap(), None);
-        std::fs::write(&path, format!("{}  submission.tar.gz\n", hex_of(b"x").to_uppercase())).unwrap();
+        std::fs::write(&path, format!("{}  submission.tar.gz\n", hex_of(b"x").to_uppercase()))
+            .unwrap();
         assert_eq!(Expected::read(&path).unwrap(), Some(Expected(hex_of(b"x"))));
         std::fs::write(&path, "\n").unwrap();
         assert!(Expected::read(&path).is_err());

@@ -68,8 +68,7 @@ pub(super) fn plain(path: &Path, limit: u64) -> Result<Vec<u8>, SubmitError> {
     if !meta.is_file() {
         return Err(SubmitError::NotPlain(path.to_path_buf()));
     }
-    let too_large =
-        |size| SubmitError::TooLarge { path: path.to_path_buf(), size, limit };
+    let too_large = |size| SubmitError::TooLarge { path: path.to_path_buf(), size, limit };
     if meta.len() > limit {
         return Err(too_large(meta.len()));
     }

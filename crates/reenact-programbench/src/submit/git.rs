@@ -48,7 +48,16 @@ fn clone(reference: &Reference, file: &Path, to: &Path) -> Result<(), SubmitErro
         return Err(SubmitError::file(file, "names a ref that is no branch and no tag"));
     }
     let to = to.display().to_string();
-    let args = ["-c", "core.hooksPath=/dev/null", "-c", "core.symlinks=true", "clone", "-q", "--depth", "1"];
+    let args = [
+        "-c",
+        "core.hooksPath=/dev/null",
+        "-c",
+        "core.symlinks=true",
+        "clone",
+        "-q",
+        "--depth",
+        "1",
+    ];
     let more = ["--no-recurse-submodules", "--branch", &reference.r#ref, "--", &url, &to];
     let mut git = HostCommand::new("git", args.iter().chain(&more).copied());
     git.timeout = Duration::from_secs(600);
@@ -74,13 +83,17 @@ fn root_of(reference: &Reference, file: &Path, tree: &Path) -> Result<PathBuf, S
     let Some(sub) = reference.subpath.as_deref().filter(|s| !s.is_empty()) else {
         return Ok(tree.to_path_buf());
     };
-    let inside = Path::new(sub).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+    let inside =
+        Path::new(sub).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
     let root = tree.join(sub);
     let real = root.canonicalize().ok();
     let base = tree.canonicalize().map_err(fs_error(tree, "open"))?;
     match real {
         Some(real) if inside && real.starts_with(&base) && real.is_dir() => Ok(real),
-        _ => Err(SubmitError::file(file, format!("names a subpath, {sub:?}, that is no directory of the repository"))),
+        _ => Err(SubmitError::file(
+            file,
+            format!("names a subpath, {sub:?}, that is no directory of the repository"),
+        )),
     }
 }
 
@@ -158,12 +171,18 @@ mod tests {
         let mut names: Vec<String> = archive
             .entries()
             .unwrap()
-            .map(|e| e.unwrap().path().unwrap().display().to_string().trim_end_matches('/').to_owned())
+            .map(|e| {
+                e.unwrap().path().unwrap().display().to_string().trim_end_matches('/').to_owned()
+            })
             .collect();
         names.sort();
         assert_eq!(names, ["compile.sh", "sub", "sub/.git", "sub/.git/x", "sub/a", "sub/out"]);
         assert!(pack_tree(&tree, &to, 3).is_err());
-        let reference = |sub: &str| Reference { repo: String::new(), r#ref: String::new(), subpath: Some(sub.into()) };
+        let reference = |sub: &str| Reference {
+            repo: String::new(),
+            r#ref: String::new(),
+            subpath: Some(sub.into()),
+        };
         let root = |sub: &str| root_of(&reference(sub), Path::new("x"), &tree);
         assert!(root("sub").is_ok() && root("").is_ok());
         for bad in ["..", "/etc", "sub/out", "compile.sh", "none"] {

@@ -144,7 +144,10 @@ mod tests {
         };
         for id in ["o__a.1", "o__b.2"] {
             write(&format!("tasks/{id}/task.yaml"), "repository: o/a\ncommit: a\nlanguage: c\n");
-            write(&format!("tasks/{id}/tests.json"), r#"{"branches": {"b1": {"tests": ["x", "y"]}}}"#);
+            write(
+                &format!("tasks/{id}/tests.json"),
+                r#"{"branches": {"b1": {"tests": ["x", "y"]}}}"#,
+            );
         }
         let open = || {
             let tasks = dir.path().join("tasks");
@@ -183,7 +186,9 @@ mod tests {
         };
         let half = Some(Score { passed: 1, total: 2 });
         assert_eq!((official.value(), *listed, *strict), (1.0, half, half));
-        assert!(matches!(&got.rows[3].standing, Standing::Unreadable { error } if error.contains("o__d.4.eval.json")));
+        assert!(
+            matches!(&got.rows[3].standing, Standing::Unreadable { error } if error.contains("o__d.4.eval.json"))
+        );
         write("run/o__b.2/o__b.2.reenact.json", &sidecar("bb"));
         let stale = info(&run, &open()).unwrap();
         assert!(matches!(stale.rows[1].standing, Standing::Evaluated { strict: None, .. }));

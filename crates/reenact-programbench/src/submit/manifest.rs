@@ -198,7 +198,13 @@ mod tests {
         assert_eq!(get(&["system", "is_os_model"]), Value::from(false));
         assert_eq!(get(&["system", "type"]), Value::from("single-agent"));
         assert_eq!(get(&["eval", "programbench_version"]), Value::from("1.2.5"));
-        let want = ["submitter.name", "submitter.contact", "system.agent", "system.model", "system.provider"];
+        let want = [
+            "submitter.name",
+            "submitter.contact",
+            "system.agent",
+            "system.model",
+            "system.provider",
+        ];
         assert_eq!(read.missing(), want);
         assert_eq!(empty.missing(), want);
     }

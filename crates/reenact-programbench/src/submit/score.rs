@@ -216,7 +216,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let task = dir.path().join("o__a.1");
         std::fs::create_dir(&task).unwrap();
-        std::fs::write(task.join("task.yaml"), "repository: o/a\ncommit: a\nlanguage: c\n").unwrap();
+        std::fs::write(task.join("task.yaml"), "repository: o/a\ncommit: a\nlanguage: c\n")
+            .unwrap();
         std::fs::write(task.join("tests.json"), tests).unwrap();
         let instance = Instance::open(&task, &Place::default()).unwrap();
         (dir, instance)
@@ -230,7 +231,9 @@ mod tests {
     }
 
     fn result(branch: &str, name: &str, status: &str) -> String {
-        format!(r#"{{"name": "{name}", "branch": "{branch}", "status": "{status}", "extra": {{"text": [1]}}}}"#)
+        format!(
+            r#"{{"name": "{name}", "branch": "{branch}", "status": "{status}", "extra": {{"text": [1]}}}}"#
+        )
     }
 
     fn evaluated(branches: &str, results: &[String]) -> Evaluated {
@@ -270,9 +273,14 @@ mod tests {
         let (_dir, instance) = instance(TESTS);
         let score = |results: &[String]| {
             let eval = evaluated(r#"["b1"]"#, results).scoped(&instance);
-            (eval.official().value(), eval.listed(&instance).value(), map_score(&eval.test_map()).value())
+            (
+                eval.official().value(),
+                eval.listed(&instance).value(),
+                map_score(&eval.test_map()).value(),
+            )
         };
-        let mut padded: Vec<String> = (0..18).map(|i| result("b1", &format!("u{i}"), "passed")).collect();
+        let mut padded: Vec<String> =
+            (0..18).map(|i| result("b1", &format!("u{i}"), "passed")).collect();
         padded.extend(["x", "y"].map(|n| result("b1", n, "failure")));
         assert_eq!(score(&padded), (0.9, 0.0, 0.9));
         let repeated = [
@@ -281,7 +289,11 @@ mod tests {
             result("b1", "y", "failure"),
         ];
         assert_eq!(score(&repeated), (1.0 / 3.0, 0.5, 0.5));
-        let flaky = [result("b1", "x", "failure"), result("b1", "x", "passed"), result("b1", "y", "passed")];
+        let flaky = [
+            result("b1", "x", "failure"),
+            result("b1", "x", "passed"),
+            result("b1", "y", "passed"),
+        ];
         assert_eq!(score(&flaky), (2.0 / 3.0, 0.5, 1.0));
         assert_eq!(score(&[]), (0.0, 0.0, 0.0));
     }

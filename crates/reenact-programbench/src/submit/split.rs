@@ -214,6 +214,28 @@ mod tests {
         assert_eq!(unite(light, &heavy).sorted(), eval.sorted());
     }
 
+    #[test]
+    fn a_heavy_part_that_was_uploaded_is_fetched_and_checked() {
+        let run = tempfile::tempdir().unwrap();
+        let dir = run.path().join("o__a.1");
+        std::fs::create_dir(&dir).unwrap();
+        let at = |suffix: &str| dir.join(format!("o__a.1.eval{suffix}"));
+        let eval = value(r#"{"test_results": [], "log": [{"step": "compile"}]}"#);
+        let (light, heavy) = split(eval.clone()).unwrap();
+        let bytes = heavy.dumps().into_bytes();
+        std::fs::write(at(".json"), light.dumps_indented()).unwrap();
+        std::fs::write(at(".log.json.url"), fetch::stub::server(fetch::stub::ok(b"{}"))).unwrap();
+        std::fs::write(at(".log.json.sha256"), fetch::hex_of(&bytes)).unwrap();
+        let error = recombine(run.path()).unwrap_err().to_string();
+        assert!(error.contains("SHA-256"), "{error}");
+        assert!(at(".log.json.url").exists());
+        std::fs::write(at(".log.json.url"), fetch::stub::server(fetch::stub::ok(&bytes))).unwrap();
+        let done = recombine(run.path()).unwrap();
+        assert_eq!((done.tasks.len(), done.unchecked.len()), (1, 0));
+        assert_eq!(json(&at(".json"), EVAL_MAX).unwrap().sorted(), eval.sorted());
+        assert!(!at(".log.json.url").exists() && !at(".log.json.sha256").exists());
+    }
+
     fn result() -> impl Strategy<Value = Value> {
         let extra = prop::collection::hash_map(
             prop::sample::select(vec!["time", "message", "text", "error_code"]),

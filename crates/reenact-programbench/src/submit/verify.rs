@@ -81,7 +81,8 @@ fn tier0(id: &str, claim: &Value, entry: Option<&Entry>, tasks: &Dataset) -> Che
         Some(map) => passed(map),
         None => "no map of tests".to_owned(),
     };
-    let check = |found: String, ok| Check { task: id.to_owned(), claimed: claimed.clone(), found, ok };
+    let check =
+        |found: String, ok| Check { task: id.to_owned(), claimed: claimed.clone(), found, ok };
     let Some(entry) = entry.filter(|e| e.eval_json().symlink_metadata().is_ok()) else {
         return check("no eval.json".to_owned(), false);
     };
@@ -156,8 +157,7 @@ pub fn verify_tier1(
         }
         let claimed = Evaluated::read(&entry.eval_json())?.scoped(instance).test_map();
         let fresh = work.path().join(&entry.id);
-        std::fs::create_dir(&fresh)
-            .map_err(reenact_bundle::fsx::fs_error(&fresh, "create"))?;
+        std::fs::create_dir(&fresh).map_err(reenact_bundle::fsx::fs_error(&fresh, "create"))?;
         out.notes.extend(artifact::materialise(&entry, &fresh.join("submission.tar.gz"))?);
         targets.push((entry, instance, map_score(&claimed).value()));
     }
@@ -179,4 +179,107 @@ pub fn verify_tier1(
         out.checks.push(Check { task: entry.id, claimed, found, ok });
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Place;
+    use crate::submit::fetch::hex_of;
+
+    const EVAL: &str = r#"{"test_branches": ["b"], "test_results": [
+        {"name": "x", "branch": "b", "status": "passed", "extra": {}}, {"name": "y", "branch": "b", "status": "failure", "extra": {}}]}"#;
+
+    struct Stage {
+        dir: tempfile::TempDir,
+        tasks: Dataset,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let write = |path: &str, text: &str| {
+                let path = dir.path().join(path);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            };
+            for id in ["o__a.1", "o__b.2"] {
+                write(
+                    &format!("tasks/{id}/task.yaml"),
+                    "repository: o/a\ncommit: a\nlanguage: c\n",
+                );
+                write(
+                    &format!("tasks/{id}/tests.json"),
+                    r#"{"branches": {"b": {"tests": ["x", "y"]}}}"#,
+                );
+                write(&format!("sub/{id}/{id}.eval.json"), EVAL);
+                write(&format!("sub/{id}/submission.tar.gz"), id);
+            }
+            let map = r#"{"b/x": true, "b/y": false}"#;
+            write("sub/_stats/score.json", &format!(r#"{{"o__a.1": {map}, "o__b.2": {map}}}"#));
+            let tasks = dir.path().join("tasks");
+            let tasks =
+                Dataset::open_selected(&tasks, &Select::default(), &Place::default()).unwrap();
+            Self { dir, tasks }
+        }
+
+        fn sub(&self) -> std::path::PathBuf {
+            self.dir.path().join("sub")
+        }
+    }
+
+    #[test]
+    fn claims_are_computed_again_and_digests_checked() {
+        let s = Stage::new();
+        assert!(verify(&s.sub(), &s.tasks).unwrap().ok());
+        std::fs::write(s.sub().join("o__a.1/submission.tar.gz.sha256"), hex_of(b"o__a.1")).unwrap();
+        assert!(verify(&s.sub(), &s.tasks).unwrap().ok());
+        std::fs::write(s.sub().join("o__a.1/submission.tar.gz"), "another").unwrap();
+        std::fs::remove_file(s.sub().join("o__b.2/o__b.2.eval.json")).unwrap();
+        let found = verify(&s.sub(), &s.tasks).unwrap();
+        let bad: Vec<_> = found.checks.iter().filter(|c| !c.ok).map(|c| c.found.clone()).collect();
+        assert_eq!(bad.len(), 2, "{bad:?}");
+        assert!(bad[0].contains("SHA-256") && bad[1] == "no eval.json", "{bad:?}");
+        let score = s.sub().join("_stats/score.json");
+        std::fs::write(&score, r#"{"o__a.1": 0.5, "o__z.9": {}}"#).unwrap();
+        let found = verify(&s.sub(), &s.tasks).unwrap();
+        assert_eq!(found.checks[0].claimed, "no map of tests");
+        assert!(found.checks.iter().all(|c| !c.ok), "{found:?}");
+        assert_eq!(found.notes, ["o__b.2: is not in score.json, and was not evaluated"]);
+        std::fs::write(&score, "{}").unwrap();
+        assert!(!verify(&s.sub(), &s.tasks).unwrap().ok(), "nothing was checked");
+    }
+
+    #[test]
+    fn submissions_are_evaluated_anew_in_a_directory_of_their_own() {
+        let s = Stage::new();
+        let mut evaluate = |run: &Path| {
+            for id in ["o__a.1", "o__b.2"] {
+                let archive =
+                    std::fs::read_to_string(run.join(id).join("submission.tar.gz")).unwrap();
+                assert_eq!(archive, id);
+                let eval = if id == "o__a.1" {
+                    EVAL.to_owned()
+                } else {
+                    EVAL.replace("failure", "passed")
+                };
+                std::fs::write(run.join(id).join(format!("{id}.eval.json")), eval).unwrap();
+            }
+            Ok(())
+        };
+        let found = verify_tier1(&s.sub(), &s.tasks, &Select::default(), &mut evaluate).unwrap();
+        let checks: Vec<_> =
+            found.checks.iter().map(|c| (c.claimed.as_str(), c.found.as_str(), c.ok)).collect();
+        assert_eq!(checks, [("0.5", "0.5", true), ("0.5", "1", false)]);
+
+        let only = Select::new("o__a", &[], &[], "").unwrap();
+        let nothing = verify_tier1(&s.sub(), &s.tasks, &only, &mut |_| Ok(())).unwrap();
+        assert_eq!(nothing.checks.len(), 1);
+        assert_eq!(nothing.checks[0].found, "no result");
+        let failed = verify_tier1(&s.sub(), &s.tasks, &only, &mut |_| Err("no image".to_owned()));
+        assert!(failed.unwrap_err().to_string().contains("no image"));
+        std::fs::write(s.sub().join("o__a.1/submission.tar.gz.sha256"), hex_of(b"x")).unwrap();
+        let changed = verify_tier1(&s.sub(), &s.tasks, &only, &mut |_| panic!("it was evaluated"));
+        assert!(changed.unwrap_err().to_string().contains("SHA-256"));
+    }
 }

@@ -357,13 +357,15 @@ impl TreeWriter {
         }
     }
 
-    /// Says that a name of the layers below is gone. What this layer has at that name stays.
+    /// Says that a name of the layers below is gone. What this layer has at that name stays. Where the layer has something
+    /// else than a directory in the place of the name's parent, the name is hidden anyway, and nothing is done: a symlink
+    /// there would lead to another directory's names.
     ///
     /// # Errors
     /// As [`TreeWriter::file`].
     pub fn whiteout(&mut self, path: &[u8]) -> io::Result<()> {
         let (up, name) = split(path)?;
-        let at = self.parent(up)?;
+        let Some(at) = self.straight(up)? else { return Ok(()) };
         let name = sys::c(name)?;
         match sys::stat(at.as_fd(), &name) {
             Ok(st) if kind(&st) == libc::S_IFDIR => self.opaque(path),
@@ -373,13 +375,26 @@ impl TreeWriter {
         }
     }
 
-    /// Says that a directory, made if need be, shows nothing of the layers below.
+    /// Says that a directory, made if need be, shows nothing of the layers below. As with [`TreeWriter::whiteout`], nothing is
+    /// done where the layer has something else in its place.
     ///
     /// # Errors
     /// As [`TreeWriter::file`].
     pub fn opaque(&mut self, path: &[u8]) -> io::Result<()> {
-        let dir = self.parent(path)?;
-        sys::set_xattr(dir.as_fd(), OPAQUE, b"y")
+        match self.straight(path)? {
+            Some(dir) => sys::set_xattr(dir.as_fd(), OPAQUE, b"y"),
+            None => Ok(()),
+        }
+    }
+
+    /// The directory `path`, made where it is missing; `None` if something else is there or on the way.
+    fn straight(&mut self, path: &[u8]) -> io::Result<Option<Rc<OwnedFd>>> {
+        match sys::open_straight(self.root.as_fd(), path, libc::O_PATH | libc::O_DIRECTORY) {
+            Ok(fd) => Ok(Some(Rc::new(fd))),
+            Err(e) if is(&e, libc::ELOOP) || is(&e, libc::ENOTDIR) => Ok(None),
+            Err(e) if is(&e, libc::ENOENT) => self.parent(path).map(Some),
+            Err(e) => Err(e),
+        }
     }
 
     /// Gives directories their attributes.

@@ -28,11 +28,25 @@ fn own(fd: i64) -> io::Result<OwnedFd> {
 
 /// Opens `path` below `dir`; symlinks are followed as if `dir` were `/`, so that nothing outside is reached.
 pub fn open_in(dir: BorrowedFd<'_>, path: &[u8], flags: i32) -> io::Result<OwnedFd> {
+    open_resolving(dir, path, flags, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS)
+}
+
+/// As [`open_in`], with `ELOOP` for a path that has a symlink anywhere.
+pub fn open_straight(dir: BorrowedFd<'_>, path: &[u8], flags: i32) -> io::Result<OwnedFd> {
+    open_resolving(dir, path, flags, libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS)
+}
+
+fn open_resolving(
+    dir: BorrowedFd<'_>,
+    path: &[u8],
+    flags: i32,
+    resolve: u64,
+) -> io::Result<OwnedFd> {
     let path = if path.is_empty() { c(b".")? } else { c(path)? };
     // SAFETY: an all-zero open_how is valid.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (flags | libc::O_CLOEXEC) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+    how.resolve = resolve;
     // SAFETY: a descriptor, a NUL-terminated path, a structure with its size.
     own(unsafe {
         libc::syscall(
@@ -229,5 +243,5 @@ pub fn anchor(dir: &std::path::Path) -> io::Result<OwnedFd> {
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW)
         .open(dir)?;
-    Ok(file.as_fd().try_clone_to_owned()?)
+    file.as_fd().try_clone_to_owned()
 }

@@ -125,7 +125,9 @@ fn links_out_of_the_tree_lead_back_into_it() {
 fn paths_with_dots_are_no_paths() {
     let place = Place::new();
     let mut writer = place.writer();
-    for bad in ["..", "../outside/file", "a/../../outside/file", "/etc/x", "a//b", ".", "a/", "a\0b"] {
+    for bad in
+        ["..", "../outside/file", "a/../../outside/file", "/etc/x", "a//b", ".", "a/", "a\0b"]
+    {
         let error = put(&mut writer, bad, "hostile").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{bad:?}: {error}");
         assert!(writer.hard_link(b"h", bad.as_bytes()).is_err(), "{bad:?}");
@@ -156,14 +158,24 @@ fn whiteouts_hide_lower_layers_whatever_the_order() {
     put(&mut writer, "dir2/inside", "new").unwrap();
     writer.whiteout(b"dir2").unwrap();
     writer.opaque(b"dir3/sub").unwrap();
+    // A directory of the layers below became a file, a symlink, or nothing: its names are hidden with it.
+    put(&mut writer, "was-dir", "new").unwrap();
+    writer.symlink(b"was-dir-too", b"dir", &meta(0o777)).unwrap();
+    for path in ["was-dir/a", "was-dir/a/b", "was-dir-too/inside", "was-dir-too/x", "gone/x"] {
+        writer.whiteout(path.as_bytes()).unwrap();
+        writer.opaque(path.as_bytes()).unwrap();
+    }
     assert!(writer.hard_link(b"h", b"gone").is_err(), "a whiteout has one name");
     writer.finish().unwrap();
     assert!(char_device("gone") && char_device("d/gone"));
-    for path in ["file", "dir/inside", "file2", "dir2/inside"] {
+    for path in ["file", "dir/inside", "file2", "dir2/inside", "was-dir"] {
         assert_eq!(place.read(path), "new");
     }
     let root = place.root();
-    assert!(opaque(&root.join("dir")) && opaque(&root.join("dir2")) && opaque(&root.join("dir3/sub")));
+    assert!(!root.join("dir/x").exists() && char_device("gone"));
+    assert!(
+        opaque(&root.join("dir")) && opaque(&root.join("dir2")) && opaque(&root.join("dir3/sub"))
+    );
     assert!(!opaque(&root.join("d")) && !opaque(&root.join("dir3")));
 }
 

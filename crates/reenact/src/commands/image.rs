@@ -6,7 +6,9 @@ use crate::error::CommandError;
 use crate::ui::Ui;
 use clap::{Args, Subcommand};
 use reenact_bundle::Progress as _;
-use reenact_image::{GcOptions, Image as Stored, ImportOptions, Progress, PullOptions, Store};
+use reenact_image::{
+    GcOptions, Image as Stored, ImportOptions, Progress, PullOptions, Reference, Store,
+};
 use reenact_model::ExitCode;
 use reenact_report::visible;
 use serde_json::{Value, json};
@@ -114,7 +116,7 @@ pub fn image(args: &Image, context: &Context) -> Done {
             let images = [store.pull(name, &options, &shown)?];
             drop(shown);
             make_room(&store, *limit, &images, context)?;
-            got(&images, context)
+            got(&images, Some(name), context)
         }
         Action::Import { from, name, platform, limit } => {
             let options = ImportOptions {
@@ -126,7 +128,7 @@ pub fn image(args: &Image, context: &Context) -> Done {
             let images = store.import(from, &options, &shown)?;
             drop(shown);
             make_room(&store, *limit, &images, context)?;
-            got(&images, context)
+            got(&images, name.as_deref(), context)
         }
         Action::List => list(&store, context),
         Action::Rm { names } => {
@@ -140,14 +142,15 @@ pub fn image(args: &Image, context: &Context) -> Done {
     }
 }
 
-/// What came into the store.
-fn got(images: &[Stored], context: &Context) -> Done {
+/// What came into the store, by the name that was asked for, or else its first one.
+fn got(images: &[Stored], asked: Option<&str>, context: &Context) -> Done {
     if context.json {
         context.print_json(&images.iter().map(as_json).collect::<Vec<_>>());
         return Ok(ExitCode::Done);
     }
+    let asked = asked.and_then(|name| Some(name.parse::<Reference>().ok()?.to_string()));
     for image in images {
-        let name = image.names.first().unwrap_or(&image.id);
+        let name = asked.as_ref().or(image.names.first()).unwrap_or(&image.id);
         let layers = image.layers.len();
         context.say(&format!("{name}: {layers} layers, {}", human(image.size)));
         context.out(name);
@@ -214,7 +217,8 @@ fn list(store: &Store, context: &Context) -> Done {
                 names => names.iter().map(|n| short(n).to_owned()).collect(),
             };
             let id = image.id.trim_start_matches("sha256:").chars().take(12).collect::<String>();
-            let created = image.created.as_deref().unwrap_or("-").chars().take(10).collect::<String>();
+            let created =
+                image.created.as_deref().unwrap_or("-").chars().take(10).collect::<String>();
             names.into_iter().map(move |n| [n, id.clone(), created.clone(), human(image.size)])
         })
         .collect();
@@ -268,7 +272,10 @@ fn inspect(store: &Store, name: &str, context: &Context) -> Done {
     line("entrypoint", &words(&image.config.entrypoint));
     line("command", &words(&image.config.cmd));
     line("user", &text(if image.config.user.is_empty() { "-" } else { &image.config.user }));
-    line("directory", &text(if image.config.working_dir.is_empty() { "-" } else { &image.config.working_dir }));
+    line(
+        "directory",
+        &text(if image.config.working_dir.is_empty() { "-" } else { &image.config.working_dir }),
+    );
     for variable in &image.config.env {
         line("env", &text(variable));
     }

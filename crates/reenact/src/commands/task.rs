@@ -132,12 +132,11 @@ enum Listed {
 fn list(dir: &std::path::Path, select: &SelectArgs, context: &Context) -> Done {
     let select = select.select()?;
     let mut tasks = Vec::new();
-    for entry in reenact_forge::list(dir)? {
-        let theirs = match TaskToml::read(&entry.path) {
-            Ok(theirs) => theirs,
-            // Listed as broken, with the error.
-            Err(_) => None,
-        };
+    for mut entry in reenact_forge::list(dir)? {
+        let theirs = TaskToml::read(&entry.path).unwrap_or_else(|error| {
+            entry.error = Some(error.to_string());
+            None
+        });
         let (id, kind, difficulty) = match &theirs {
             Some(t) => (&t.task.id, t.task.language.as_str(), t.task.difficulty.as_deref()),
             None => (&entry.id, "", None),

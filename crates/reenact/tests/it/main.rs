@@ -13,6 +13,7 @@ mod images;
 mod kill_nine;
 mod main_job;
 mod probes;
+mod programbench_eval;
 mod programbench_formats;
 mod programbench_official;
 mod support;

@@ -27,7 +27,12 @@ fn three_tasks(s: &Scratch) -> PathBuf {
         &[
             ("o__alpha.1", "c", "difficulty: easy\n", branches.clone()),
             ("o__beta.2", "rs", "", branches.clone()),
-            ("testorg__calculator.abc1234", "bash", "", json!({"b": {"tests": ["t.x", "t.y", "t.z"]}})),
+            (
+                "testorg__calculator.abc1234",
+                "bash",
+                "",
+                json!({"b": {"tests": ["t.x", "t.y", "t.z"]}}),
+            ),
         ],
     )
 }
@@ -41,10 +46,18 @@ fn imported_tasks_are_listed_among_the_others_and_shown() {
         s.reenact(["programbench", "import", "--from", from].iter().chain(more))
     };
     let said = import(&[]).expect(0);
-    assert!(said.contains("2 tasks (2 new, 0 updated, 0 as they were): 2 branches, 8 tests, 2 ignored, 6 count"), "{said}");
+    assert!(
+        said.contains(
+            "2 tasks (2 new, 0 updated, 0 as they were): 2 branches, 8 tests, 2 ignored, 6 count"
+        ),
+        "{said}"
+    );
     assert!(said.contains("without the fixture's: 1 branches, 3 tests"), "{said}");
     let said = import(&["--fixture"]).expect(0);
-    assert!(said.contains("3 tasks (1 new, 0 updated, 2 as they were): 3 branches, 11 tests"), "{said}");
+    assert!(
+        said.contains("3 tasks (1 new, 0 updated, 2 as they were): 3 branches, 11 tests"),
+        "{said}"
+    );
     let original = s.read("package/data/tasks/o__alpha.1/tests.json");
     assert_eq!(s.read("tasks/o__alpha.1/tests.json"), original);
     assert!(!s.read("tasks/o__alpha.1/task.toml").contains(s.root().to_str().unwrap()));
@@ -113,7 +126,9 @@ fn put_eval(s: &Scratch, run: &str, id: &str, eval: &Value) {
 fn a_run_is_packaged_verified_and_put_together_again_without_loss() {
     let s = Scratch::new();
     three_tasks(&s);
-    let reenact = |args: &[&str]| s.reenact(["programbench"].iter().chain(args).chain(&["--tasks", "package"]));
+    let reenact = |args: &[&str]| {
+        s.reenact(["programbench"].iter().chain(args).chain(&["--tasks", "package"]))
+    };
     let eval = eval_json(
         &["b1"],
         vec![
@@ -129,7 +144,10 @@ fn a_run_is_packaged_verified_and_put_together_again_without_loss() {
     s.write("run/o__beta.2/submission.tar.gz", "another");
     let info = reenact(&["info", "run"]).expect(0);
     assert!(info.contains("50.0 %") && info.contains("66.7 % over the names"), "{info}");
-    assert!(info.lines().any(|l| l.starts_with("o__beta.2") && l.contains("not evaluated")), "{info}");
+    assert!(
+        info.lines().any(|l| l.starts_with("o__beta.2") && l.contains("not evaluated")),
+        "{info}"
+    );
 
     let refused = reenact(&["submit", "package", "run", "--upload-to", "org"]);
     refused.fails(2, &["--upload-to", "uploads nothing", ".sha256"]);
@@ -179,7 +197,9 @@ fn a_run_is_packaged_verified_and_put_together_again_without_loss() {
 fn bad_runs_are_one_clear_error() {
     let s = Scratch::new();
     three_tasks(&s);
-    let reenact = |args: &[&str]| s.reenact(["programbench"].iter().chain(args).chain(&["--tasks", "package"]));
+    let reenact = |args: &[&str]| {
+        s.reenact(["programbench"].iter().chain(args).chain(&["--tasks", "package"]))
+    };
     reenact(&["info", "nowhere"]).fails(2, &["nowhere", "no such directory"]);
     std::fs::create_dir(s.path("run")).unwrap();
     reenact(&["info", "run"]).fails(4, &["run", "no submissions"]);
@@ -201,25 +221,48 @@ fn bad_runs_are_one_clear_error() {
 fn registry(s: &Scratch) {
     let entry = |id: &str, model: &str, provider: &str, score: Value, stats: &[(&str, Value)]| {
         let dir = format!("registry/submissions/{id}");
-        s.write(&format!("{dir}/submission.yaml"), &format!("system:\n  agent: \"mini\"\n  model: \"{model}\"\n  provider: \"{provider}\"\n"));
+        s.write(
+            &format!("{dir}/submission.yaml"),
+            &format!(
+                "system:\n  agent: \"mini\"\n  model: \"{model}\"\n  provider: \"{provider}\"\n"
+            ),
+        );
         s.write(&format!("{dir}/_stats/score.json"), &score.to_string());
         for (name, value) in stats {
             s.write(&format!("{dir}/_stats/{name}.json"), &value.to_string());
         }
     };
     let tests = |passed: usize, of: usize| -> Value {
-        (0..of).map(|i| (format!("b/t{i}"), json!(i < passed))).collect::<serde_json::Map<_, _>>().into()
+        (0..of)
+            .map(|i| (format!("b/t{i}"), json!(i < passed)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     };
-    entry("01_a", "Model é", "OpenAI", json!({"o__b.2": tests(19, 20), "o__a.1": tests(20, 20)}), &[
-        ("cost", json!({"o__a.1": 0.125, "o__b.2": 1})),
-        ("calls", json!({"o__a.1": 3, "o__b.2": 4})),
-        ("languages", json!({"o__a.1": "c"})),
-    ]);
-    entry("02_b", "Other", "Nobody", json!({"o__a.1": tests(20, 20), "o__b.2": tests(19, 20)}), &[
-        ("tokens", json!({"o__a.1": 1000})),
-        ("cost", json!({"o__a.1": 2.675})),
-    ]);
-    entry("03_old", "Legacy", "Anthropic", json!({"o__a.1": 1, "o__b.2": 0.9500000000000001, "o__c.3": 0.25}), &[]);
+    entry(
+        "01_a",
+        "Model é",
+        "OpenAI",
+        json!({"o__b.2": tests(19, 20), "o__a.1": tests(20, 20)}),
+        &[
+            ("cost", json!({"o__a.1": 0.125, "o__b.2": 1})),
+            ("calls", json!({"o__a.1": 3, "o__b.2": 4})),
+            ("languages", json!({"o__a.1": "c"})),
+        ],
+    );
+    entry(
+        "02_b",
+        "Other",
+        "Nobody",
+        json!({"o__a.1": tests(20, 20), "o__b.2": tests(19, 20)}),
+        &[("tokens", json!({"o__a.1": 1000})), ("cost", json!({"o__a.1": 2.675}))],
+    );
+    entry(
+        "03_old",
+        "Legacy",
+        "Anthropic",
+        json!({"o__a.1": 1, "o__b.2": 0.9500000000000001, "o__c.3": 0.25}),
+        &[],
+    );
     entry("04_none", "Empty", "Meta", json!({}), &[]);
     s.write("registry/submissions/05_half/pointer.yaml", "submission_id: 05_half\n");
     s.write("registry/ignored_tests.json", r#"{"o__b.2": ["b/t19", "b/t3"], "o__a.1": []}"#);
@@ -288,14 +331,32 @@ const LEADERBOARD: &str = r#"{
 fn the_leaderboard_is_the_registrys_own() {
     let s = Scratch::new();
     registry(&s);
-    let compile = || s.reenact(["programbench", "leaderboard", "--registry", "registry", "-o", "site", "--updated", "2026-08-23"]);
+    let compile = || {
+        s.reenact([
+            "programbench",
+            "leaderboard",
+            "--registry",
+            "registry",
+            "-o",
+            "site",
+            "--updated",
+            "2026-08-23",
+        ])
+    };
     let ran = compile();
     assert!(ran.stderr.contains("05_half"), "{}", ran.stderr);
     ran.expect(0);
     assert_eq!(s.read("site/data/leaderboard.json"), LEADERBOARD);
-    assert_eq!(s.read("site/data/details/01_a/score.json"), "{\n  \"o__a.1\": 1.0,\n  \"o__b.2\": 1.0\n}");
-    assert_eq!(s.read("site/data/details/03_old/score.json"), "{\n  \"o__a.1\": 1,\n  \"o__b.2\": 0.9500000000000001,\n  \"o__c.3\": 0.25\n}");
-    let copied = |id: &str, name: &str| s.path(&format!("site/data/details/{id}/{name}.json")).exists();
+    assert_eq!(
+        s.read("site/data/details/01_a/score.json"),
+        "{\n  \"o__a.1\": 1.0,\n  \"o__b.2\": 1.0\n}"
+    );
+    assert_eq!(
+        s.read("site/data/details/03_old/score.json"),
+        "{\n  \"o__a.1\": 1,\n  \"o__b.2\": 0.9500000000000001,\n  \"o__c.3\": 0.25\n}"
+    );
+    let copied =
+        |id: &str, name: &str| s.path(&format!("site/data/details/{id}/{name}.json")).exists();
     assert!(copied("01_a", "languages") && copied("02_b", "tokens") && !copied("02_b", "calls"));
 
     // A row that is to be skipped keeps its details, and gets its headline from them.
@@ -303,8 +364,16 @@ fn the_leaderboard_is_the_registrys_own() {
     s.write("site/data/details/01_a/score.json", r#"{"o__a.1": 0.5}"#);
     compile().expect(0);
     let board = s.json("site/data/leaderboard.json");
-    let row = board["entries"].as_array().unwrap().iter().find(|e| e["details"] == "data/details/01_a").unwrap();
-    assert_eq!((&row["resolved"], &row["mean_score"], &row["cost"]), (&json!(0.0), &json!(0.2), &json!(1.12)));
+    let row = board["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|e| e["details"] == "data/details/01_a")
+        .unwrap();
+    assert_eq!(
+        (&row["resolved"], &row["mean_score"], &row["cost"]),
+        (&json!(0.0), &json!(0.2), &json!(1.12))
+    );
 
     // Nothing is read through a link, which might lead anywhere.
     let link = s.path("registry/submissions/02_b/_stats/calls.json");
@@ -316,8 +385,15 @@ fn the_leaderboard_is_the_registrys_own() {
 /// ignored (with a branch that is gone, unlisted and repeated results); one submission that was not evaluated; one directory of
 /// an unknown task.
 fn official_run(s: &Scratch, tasks: &Path, run: &str) -> Vec<String> {
-    let ids = ["abishekvashok__cmatrix.5c082c6", "antonmedv__walk.bf802ef", "ariga__atlas.6d81150", "bootandy__dust.62bf1e1",
-        "cheat__cheat.b8098dc", "chmln__sd.87d1ba5", "jqlang__jq.b33a763"];
+    let ids = [
+        "abishekvashok__cmatrix.5c082c6",
+        "antonmedv__walk.bf802ef",
+        "ariga__atlas.6d81150",
+        "bootandy__dust.62bf1e1",
+        "cheat__cheat.b8098dc",
+        "chmln__sd.87d1ba5",
+        "jqlang__jq.b33a763",
+    ];
     for (kind, id) in ids.iter().enumerate() {
         let text = std::fs::read_to_string(tasks.join(id).join("tests.json")).unwrap();
         // serde_json sorts the branches, and their order does not matter here.
@@ -327,7 +403,12 @@ fn official_run(s: &Scratch, tasks: &Path, run: &str) -> Vec<String> {
         let mut results = Vec::new();
         let mut eval = eval_json(&names, Vec::new());
         for (b, (branch, info)) in branches.iter().enumerate() {
-            let ignored: BTreeSet<&str> = info["ignored_tests"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+            let ignored: BTreeSet<&str> = info["ignored_tests"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|t| t["name"].as_str().unwrap())
+                .collect();
             for (i, test) in info["tests"].as_array().unwrap().iter().enumerate() {
                 let test = test.as_str().unwrap();
                 let ok = json!({"time": 0.001 * i as f64 + 1e-7});
@@ -336,7 +417,9 @@ fn official_run(s: &Scratch, tasks: &Path, run: &str) -> Vec<String> {
                     0 => ("passed", ok),
                     1 if i % 3 == 0 => ("failure", bad),
                     2 if i % 4 == 0 => ("error", bad),
-                    2 if i % 4 == 1 => ("system_error", json!({"error_details": "Expected 1 result"})),
+                    2 if i % 4 == 1 => {
+                        ("system_error", json!({"error_details": "Expected 1 result"}))
+                    }
                     2 if i % 4 == 2 => ("skipped", json!({"message": "no terminal"})),
                     3 if b == 0 => ("not_run", json!({"error_code": "run_tests_failed"})),
                     4 => ("not_run", json!({"error_code": "compile_failed"})),
@@ -346,14 +429,27 @@ fn official_run(s: &Scratch, tasks: &Path, run: &str) -> Vec<String> {
                 results.push(result(branch, test, status, extra));
             }
             if kind == 5 {
-                results.push(result(branch, "eval.tests.unlisted.test_x", "passed", json!({"time": 1e16})));
+                results.push(result(
+                    branch,
+                    "eval.tests.unlisted.test_x",
+                    "passed",
+                    json!({"time": 1e16}),
+                ));
                 results.push(result("deadbeef0000", "eval.gone", "failure", json!({})));
             }
         }
         eval["test_results"] = results.into();
         match kind {
-            2 => eval["warnings"] = json!([format!("[{id}] branch {}: 3 test(s) in JUnit XML not in tests.json", names[0])]),
-            3 => eval["test_branch_errors"] = json!({names[0]: [{"error_code": "run_tests_failed", "error_details": ""}]}),
+            2 => {
+                eval["warnings"] = json!([format!(
+                    "[{id}] branch {}: 3 test(s) in JUnit XML not in tests.json",
+                    names[0]
+                )])
+            }
+            3 => {
+                eval["test_branch_errors"] =
+                    json!({names[0]: [{"error_code": "run_tests_failed", "error_details": ""}]})
+            }
             4 => {
                 eval["error_code"] = json!("compile_failed");
                 eval["error_details"] = json!("gcc: error");
@@ -372,7 +468,12 @@ fn official_run(s: &Scratch, tasks: &Path, run: &str) -> Vec<String> {
         }
         s.write(&format!("{run}/{id}/submission.tar.gz"), "not looked into");
     }
-    put_eval(s, run, "unknown__task.1", &eval_json(&["b"], vec![result("b", "x", "passed", json!({}))]));
+    put_eval(
+        s,
+        run,
+        "unknown__task.1",
+        &eval_json(&["b"], vec![result("b", "x", "passed", json!({}))]),
+    );
     s.write(&format!("{run}/unknown__task.1/submission.tar.gz"), "x");
     ids[..6].iter().map(|id| (*id).to_owned()).collect()
 }
@@ -387,7 +488,10 @@ impl Both {
     fn python(&self, program: &str, args: &[&str]) -> Ran {
         let mut python = Command::new("/usr/bin/python3");
         python.args(["-c", program]).args(args).current_dir(self.s.root());
-        python.env("PYTHONPATH", &self.lib).env("PYTHONDONTWRITEBYTECODE", "1").env("COLUMNS", "400");
+        python
+            .env("PYTHONPATH", &self.lib)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("COLUMNS", "400");
         Ran::from(python.output().unwrap())
     }
 
@@ -469,18 +573,31 @@ fn all_tasks_of_the_real_package_import_with_the_known_totals() {
     };
     let first = import(&[]);
     assert_eq!(first["made"], 200);
-    assert_eq!(first["totals"], json!({"branches": 1832, "tests": 313_289, "ignored": 65_845, "active": 247_444}));
+    assert_eq!(
+        first["totals"],
+        json!({"branches": 1832, "tests": 313_289, "ignored": 65_845, "active": 247_444})
+    );
     let all = import(&["--fixture"]);
     assert_eq!((&all["made"], &all["unchanged"]), (&json!(1), &json!(200)));
-    assert_eq!(all["totals"], json!({"branches": 1833, "tests": 313_292, "ignored": 65_845, "active": 247_447}));
+    assert_eq!(
+        all["totals"],
+        json!({"branches": 1833, "tests": 313_292, "ignored": 65_845, "active": 247_447})
+    );
     assert_eq!(all["source"]["programbench"], "1.2.5");
-    let listed: Value = serde_json::from_str(&both.s.reenact(["--json", "task", "list", "--language", "go"]).expect(0)).unwrap();
+    let listed: Value = serde_json::from_str(
+        &both.s.reenact(["--json", "task", "list", "--language", "go"]).expect(0),
+    )
+    .unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 46);
     for entry in std::fs::read_dir(from.join("data/tasks")).unwrap().flatten() {
         let id = entry.file_name().into_string().unwrap();
         for file in ["task.yaml", "tests.json"] {
             let theirs = std::fs::read(entry.path().join(file)).unwrap();
-            assert_eq!(std::fs::read(both.s.path(&format!("tasks/{id}/{file}"))).unwrap(), theirs, "{id}/{file}");
+            assert_eq!(
+                std::fs::read(both.s.path(&format!("tasks/{id}/{file}"))).unwrap(),
+                theirs,
+                "{id}/{file}"
+            );
         }
     }
 }
@@ -488,10 +605,12 @@ fn all_tasks_of_the_real_package_import_with_the_known_totals() {
 #[test]
 fn the_official_tool_and_ours_score_alike() {
     let Some((both, ids)) = both() else { return };
-    let theirs: Value = serde_json::from_str(&both.python(THEIR_SCORES, &["plain/run"]).expect(0)).unwrap();
+    let theirs: Value =
+        serde_json::from_str(&both.python(THEIR_SCORES, &["plain/run"]).expect(0)).unwrap();
     let ours: Value = {
         let mut info = both.s.command();
-        info.args(["--json", "programbench", "info", "plain/run", "--tasks"]).arg(both.lib.join("programbench"));
+        info.args(["--json", "programbench", "info", "plain/run", "--tasks"])
+            .arg(both.lib.join("programbench"));
         serde_json::from_str(&Ran::from(info.output().unwrap()).expect(0)).unwrap()
     };
     let rows = ours["rows"].as_array().unwrap();
@@ -504,7 +623,14 @@ fn the_official_tool_and_ours_score_alike() {
             continue;
         }
         let official = &row["official"];
-        let mine = json!([official["passed"], official["total"], row["error_code"], row["system_errors"], row["warnings"], row["branch_errors"]]);
+        let mine = json!([
+            official["passed"],
+            official["total"],
+            row["error_code"],
+            row["system_errors"],
+            row["warnings"],
+            row["branch_errors"]
+        ]);
         assert_eq!(mine, theirs[id], "{id}");
         scores.insert(official["passed"].to_string());
     }
@@ -512,12 +638,17 @@ fn the_official_tool_and_ours_score_alike() {
     let table = both.theirs(&["info", "plain/run"]).expect(0);
     let average = (ours["average"].as_f64().unwrap() * 100.0).round();
     assert!(ids.iter().all(|id| table.contains(id)), "{table}");
-    assert!(table.lines().any(|l| l.contains("Average") && l.contains(&format!(" {average} "))), "{average}: {table}");
+    assert!(
+        table.lines().any(|l| l.contains("Average") && l.contains(&format!(" {average} "))),
+        "{average}: {table}"
+    );
     // The official fixture results: 3 unlisted passes and 3 names not run are one half.
     let mut info = both.s.command();
-    info.args(["--json", "programbench", "info"]).arg(both.lib.join("programbench/data/test_runs/correct"));
+    info.args(["--json", "programbench", "info"])
+        .arg(both.lib.join("programbench/data/test_runs/correct"));
     info.arg("--tasks").arg(both.lib.join("programbench"));
-    let fixture: Value = serde_json::from_str(&Ran::from(info.output().unwrap()).expect(0)).unwrap();
+    let fixture: Value =
+        serde_json::from_str(&Ran::from(info.output().unwrap()).expect(0)).unwrap();
     assert_eq!(fixture["rows"][0]["official"], json!({"passed": 3, "total": 6}));
     assert_eq!(fixture["rows"][0]["listed"], json!({"passed": 0, "total": 3}));
 }
@@ -536,13 +667,17 @@ fn the_official_tool_and_ours_package_verify_and_recombine_each_others_runs() {
         }
         assert!(!text.contains(both.s.root().to_str().unwrap()), "{name} holds a local path");
     }
-    let manifests = both.python(THEIR_MANIFEST, &["theirs/run/submission.yaml", "ours/run/submission.yaml"]).expect(0);
+    let manifests = both
+        .python(THEIR_MANIFEST, &["theirs/run/submission.yaml", "ours/run/submission.yaml"])
+        .expect(0);
     let manifests: Value = serde_json::from_str(&manifests).unwrap();
     assert_eq!(manifests[0], manifests[1]);
 
     // Each verifies the other's, and notices what was changed.
     assert!(both.theirs(&["submit", "verify", "ours/run"]).expect(0).contains("PASS"));
-    assert!(both.ours(&["submit", "verify", "theirs/run"]).expect(0).contains("6 of 6 checks hold"));
+    assert!(
+        both.ours(&["submit", "verify", "theirs/run"]).expect(0).contains("6 of 6 checks hold")
+    );
     let stats = both.s.read("ours/run/_stats/score.json");
     both.s.write("ours/run/_stats/score.json", &stats.replacen("false", "true", 1));
     assert!(both.theirs(&["submit", "verify", "ours/run"]).expect(1).contains("FAIL"));
@@ -552,17 +687,27 @@ fn the_official_tool_and_ours_package_verify_and_recombine_each_others_runs() {
     // Each packages the other's again, and keeps what its author wrote.
     for run in ["theirs/run", "ours/run"] {
         let manifest = both.s.read(&format!("{run}/submission.yaml"));
-        both.s.write(&format!("{run}/submission.yaml"), &manifest.replacen("\"TODO\"", "\"Zoë & Co <z@x>\"", 1).replacen(": false", ": true", 1));
+        both.s.write(
+            &format!("{run}/submission.yaml"),
+            &manifest
+                .replacen("\"TODO\"", "\"Zoë & Co <z@x>\"", 1)
+                .replacen(": false", ": true", 1),
+        );
     }
     let before = (both.files("theirs/run"), both.files("ours/run"));
     both.ours(&["submit", "package", "theirs/run"]).expect(0);
     both.theirs(&["submit", "package", "ours/run"]).expect(0);
     for (before, run) in [(before.0, "theirs/run"), (before.1, "ours/run")] {
         let mut after = both.files(run);
-        assert_eq!(after.remove("submission.yaml").is_some(), before.contains_key("submission.yaml"));
+        assert_eq!(
+            after.remove("submission.yaml").is_some(),
+            before.contains_key("submission.yaml")
+        );
         assert!(after.iter().all(|(name, text)| before[name] == *text), "{run} changed");
     }
-    let manifests = both.python(THEIR_MANIFEST, &["theirs/run/submission.yaml", "ours/run/submission.yaml"]).expect(0);
+    let manifests = both
+        .python(THEIR_MANIFEST, &["theirs/run/submission.yaml", "ours/run/submission.yaml"])
+        .expect(0);
     let manifests: Value = serde_json::from_str(&manifests).unwrap();
     assert_eq!(manifests[0], manifests[1]);
     assert_eq!(manifests[0]["submitter"]["name"], "Zoë & Co <z@x>");
@@ -575,9 +720,13 @@ fn the_official_tool_and_ours_package_verify_and_recombine_each_others_runs() {
     both.theirs(&["submit", "recombine", "ours/run"]).expect(0);
     for id in &ids {
         let name = format!("{id}/{id}.eval.json");
-        let bytes = [both.s.read(&format!("theirs/run/{name}")), both.s.read(&format!("ours/run/{name}"))];
+        let bytes =
+            [both.s.read(&format!("theirs/run/{name}")), both.s.read(&format!("ours/run/{name}"))];
         assert!(bytes[0] == bytes[1], "{name} differs");
-        assert_eq!(both.s.json(&format!("ours/run/{name}")), both.s.json(&format!("plain/run/{name}")));
+        assert_eq!(
+            both.s.json(&format!("ours/run/{name}")),
+            both.s.json(&format!("plain/run/{name}"))
+        );
         assert!(!both.s.path(&format!("ours/run/{id}/{id}.eval.log.json")).exists());
     }
 }
@@ -598,7 +747,10 @@ print(json.dumps(doc['text'], indent=2, sort_keys=True))
     let text = json!({"é": "\u{1f98a}\u{7f}\n", "a": [1, {"b": []}], "B": "</x>"});
     let mut python = Command::new("python3");
     let doc = json!({"round": rounds, "show": show, "text": text}).to_string();
-    python.args(["-c", script]).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    python
+        .args(["-c", script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
     let mut child = python.spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), doc.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -606,8 +758,13 @@ print(json.dumps(doc['text'], indent=2, sort_keys=True))
     let said = String::from_utf8(output.stdout).unwrap();
     use reenact_interop::programbench::python;
     let value = |text: &str| python::Value::parse(text).unwrap();
-    let numbers = |list: &[f64]| python::Value::List(list.iter().map(|x| python::Value::Float(*x)).collect());
+    let numbers =
+        |list: &[f64]| python::Value::List(list.iter().map(|x| python::Value::Float(*x)).collect());
     let rounded: Vec<f64> = rounds.iter().map(|(x, n)| python::round(*x, *n)).collect();
-    let ours = [numbers(&rounded).dumps(), numbers(&show).dumps(), value(&text.to_string()).sorted().dumps_indented()];
+    let ours = [
+        numbers(&rounded).dumps(),
+        numbers(&show).dumps(),
+        value(&text.to_string()).sorted().dumps_indented(),
+    ];
     assert_eq!(said, ours.join("\n") + "\n");
 }

@@ -52,11 +52,8 @@ pub fn sum<'a>(values: impl IntoIterator<Item = &'a Value>) -> Option<Value> {
         match value {
             Value::Float(x) => {
                 let next = total + x;
-                compensation += if total.abs() >= x.abs() {
-                    (total - next) + x
-                } else {
-                    (x - next) + total
-                };
+                compensation +=
+                    if total.abs() >= x.abs() { (total - next) + x } else { (x - next) + total };
                 total = next;
             }
             Value::Int(n) => total += *n as f64,

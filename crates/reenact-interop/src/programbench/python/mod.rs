@@ -2,6 +2,7 @@
 
 mod float;
 mod json;
+mod parse;
 mod value;
 
 pub use float::{repr, round, sum};

@@ -11,19 +11,27 @@ pub enum ImportError {
     Dataset(#[from] DatasetError),
     #[error(transparent)]
     Fs(#[from] FsError),
-    #[error("{0}: no such file or directory\n--from takes a wheel, a source archive, or a directory of tasks")]
+    #[error(
+        "{0}: no such file or directory\n--from takes a wheel, a source archive, or a directory of tasks"
+    )]
     Missing(PathBuf),
     #[error("{0}: no ProgramBench tasks in it (programbench/data/tasks/<id>/task.yaml)")]
     NoTasks(PathBuf),
     #[error("{path}: {what}")]
     Archive { path: PathBuf, what: String },
-    #[error("the package cannot be downloaded: {0}\nget it where there is a network (pip download --no-deps programbench) and name the file with --from")]
+    #[error(
+        "the package cannot be downloaded: {0}\nget it where there is a network (pip download --no-deps programbench) and name the file with --from"
+    )]
     Fetch(String),
     #[error("--version {0:?}: not a version, such as 1.2.5")]
     Version(String),
-    #[error("{0}: another task is there, which is not ProgramBench's\nname another directory with -o")]
+    #[error(
+        "{0}: another task is there, which is not ProgramBench's\nname another directory with -o"
+    )]
     NotOurs(PathBuf),
-    #[error("{path}: is there with other contents ({what})\n--force replaces it; its attached blobs stay")]
+    #[error(
+        "{path}: is there with other contents ({what})\n--force replaces it; its attached blobs stay"
+    )]
     Differs { path: PathBuf, what: String },
     #[error("{0}: another import is working there")]
     Locked(PathBuf),

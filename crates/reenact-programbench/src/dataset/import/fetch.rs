@@ -45,7 +45,8 @@ fn is_version(version: &str) -> bool {
 fn wheel(dir: &Path) -> Result<PathBuf, ImportError> {
     let fail = |what: &str| ImportError::Fetch(what.to_owned());
     let entries = std::fs::read_dir(dir).map_err(|e| fail(&e.to_string()))?;
-    let mut wheels = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "whl"));
+    let mut wheels =
+        entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "whl"));
     wheels.next().ok_or_else(|| fail("pip left no wheel"))
 }
 
@@ -56,6 +57,10 @@ mod tests {
     #[test]
     fn versions_are_versions() {
         assert!(["1.2.5", "1.3.0rc1", "2!1.0+local"].into_iter().all(is_version));
-        assert!(["", "-r x", "1 2", "1.2;x", "../x", "latest", "1.2.5 --pre"].into_iter().all(|v| !is_version(v)));
+        assert!(
+            ["", "-r x", "1 2", "1.2;x", "../x", "latest", "1.2.5 --pre"]
+                .into_iter()
+                .all(|v| !is_version(v))
+        );
     }
 }

@@ -130,8 +130,10 @@ fn check(
         let task = TaskYaml::parse(&name(&id, "task.yaml"), text(&id, "task.yaml", yaml)?)
             .map_err(super::DatasetError::from)?;
         let tests = match files.get("tests.json") {
-            Some(json) => TestsJson::parse(&name(&id, "tests.json"), text(&id, "tests.json", json)?)
-                .map_err(super::DatasetError::from)?,
+            Some(json) => {
+                TestsJson::parse(&name(&id, "tests.json"), text(&id, "tests.json", json)?)
+                    .map_err(super::DatasetError::from)?
+            }
             None => TestsJson::default(),
         };
         let item = Item { id, task, tests, files };
@@ -142,7 +144,8 @@ fn check(
             }
             done.fixture_imported = true;
         }
-        let kind = options.select.matches_kind(&item.task.language, item.task.difficulty.as_deref());
+        let kind =
+            options.select.matches_kind(&item.task.language, item.task.difficulty.as_deref());
         if kind && options.select.matches_id(&item.id) {
             chosen.push(item);
         }

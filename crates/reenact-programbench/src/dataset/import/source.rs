@@ -175,7 +175,8 @@ impl<'a> Collect<'a> {
             return Err(ImportError::archive(self.from, "holds too much"));
         }
         if is_metadata(name) {
-            self.source.origin.programbench = version(&data).or(self.source.origin.programbench.take());
+            self.source.origin.programbench =
+                version(&data).or(self.source.origin.programbench.take());
         } else if let Some((id, file)) = split(name) {
             let files = self.source.tasks.entry(id.to_owned()).or_default();
             if files.insert(file.to_owned(), data).is_some() {

@@ -243,7 +243,8 @@ pub(super) mod tests {
             let mut crc = flate2::Crc::new();
             crc.update(data);
             let packed = if *deflate {
-                let mut e = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+                let mut e =
+                    flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
                 e.write_all(data).unwrap();
                 e.finish().unwrap()
             } else {
@@ -298,7 +299,8 @@ pub(super) mod tests {
 
     #[test]
     fn names_that_lead_elsewhere_are_refused() {
-        for name in ["../x", "/etc/passwd", "a/../../b", "a//b", "./a", "c:\\x", "a\\b", "a\0b", ""] {
+        for name in ["../x", "/etc/passwd", "a/../../b", "a//b", "./a", "c:\\x", "a\\b", "a\0b", ""]
+        {
             let error = refused(&one(name));
             assert!(error.contains("name"), "{name:?}: {error}");
         }
@@ -331,7 +333,8 @@ pub(super) mod tests {
         assert!(with(end + 12, &[1]).contains("not where"));
         let twice = archive(&vec![("a".to_owned(), vec![], false); 2]);
         assert!(refused(&twice).contains("twice"));
-        let mut over = archive(&[("a".to_owned(), vec![7; 40], false), ("b".to_owned(), vec![7; 40], false)]);
+        let mut over =
+            archive(&[("a".to_owned(), vec![7; 40], false), ("b".to_owned(), vec![7; 40], false)]);
         let first = over.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
         over[first + 20] = 60;
         assert!(refused(&over).contains("over another"));

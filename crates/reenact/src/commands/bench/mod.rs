@@ -1,6 +1,7 @@
 //! `reenact bench`: ratios against the floor of the same run. Figures, never pass or fail.
 
 mod agents;
+mod image;
 mod room;
 
 use super::Done;
@@ -59,6 +60,9 @@ pub fn bench(args: &Bench, context: &Context) -> Done {
     }
     if wanted(BenchPart::Agents) {
         lines.extend(agents::agents(context)?);
+    }
+    if wanted(BenchPart::Image) {
+        lines.extend(image::image(context)?);
     }
     if context.json {
         context.print_json(&lines);

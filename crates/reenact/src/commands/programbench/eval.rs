@@ -10,7 +10,8 @@ use reenact_bundle::Progress as _;
 use reenact_model::ExitCode;
 use reenact_programbench::dataset::{Dataset, Place, Select, locate};
 use reenact_programbench::eval::{
-    DEFAULT_IMAGE_TAG, EvalError, Item, Mode, Options, Reporter, Row, Score, default_cpus, run, select,
+    DEFAULT_IMAGE_TAG, EvalError, Item, Mode, Options, Reporter, Row, Score, default_cpus, run,
+    select,
 };
 use reenact_report::visible::text;
 use reenact_sandbox::container::Network;
@@ -34,7 +35,13 @@ pub struct Eval {
     #[arg(long, value_name = "RE", default_value = "", hide_default_value = true)]
     filter: String,
     /// Of what is left, this slice, as in Python: 0:5, -10:
-    #[arg(long, value_name = "A:B", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "A:B",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     slice: String,
     /// Evaluate again what has a result
     #[arg(short, long)]
@@ -115,8 +122,9 @@ pub fn eval(args: &Eval, context: &Context) -> Done {
         unknown.extend(found.unknown.into_iter().map(|id| format!("{}/{id}", run.display())));
     }
     if items.is_empty() && unknown.is_empty() {
-        return Err(CommandError::nothing("no instance to evaluate")
-            .hint("a run directory holds <instance>/submission.tar.gz, and --tasks has the instance"));
+        return Err(CommandError::nothing("no instance to evaluate").hint(
+            "a run directory holds <instance>/submission.tar.gz, and --tasks has the instance",
+        ));
     }
     let store = crate::commands::image::store(None)?;
     let mode = if args.summarize_only { Mode::Summarize } else { Mode::Evaluate };
@@ -124,7 +132,9 @@ pub fn eval(args: &Eval, context: &Context) -> Done {
     let rows = run(&items, mode, args.workers, &store, &args.options(context), &show)?;
     drop(show);
     if rows.is_empty() && unknown.is_empty() {
-        return Err(CommandError::nothing("no results yet").hint("without --summarize-only they are made"));
+        return Err(
+            CommandError::nothing("no results yet").hint("without --summarize-only they are made")
+        );
     }
     print(&rows, &unknown, context);
     Ok(verdict(&rows, &unknown))
@@ -175,7 +185,12 @@ fn print(rows: &[Row], unknown: &[String], context: &Context) {
     }
     for row in rows {
         if let Some(error) = &row.error {
-            context.err(&format!("{} {}: {}", context.paint_error("error:"), row.instance, text(error.lines().next().unwrap_or_default().as_bytes())));
+            context.err(&format!(
+                "{} {}: {}",
+                context.paint_error("error:"),
+                row.instance,
+                text(error.lines().next().unwrap_or_default().as_bytes())
+            ));
             for hint in error.lines().skip(1) {
                 context.err(&format!("  {}", text(hint.as_bytes())));
             }
@@ -185,7 +200,11 @@ fn print(rows: &[Row], unknown: &[String], context: &Context) {
         }
     }
     for id in unknown {
-        context.err(&format!("{} {}: no such task", context.paint_error("error:"), text(id.as_bytes())));
+        context.err(&format!(
+            "{} {}: no such task",
+            context.paint_error("error:"),
+            text(id.as_bytes())
+        ));
     }
     for run in rows.iter().map(|r| &r.run).collect::<std::collections::BTreeSet<_>>() {
         context.out(&run.display().to_string());
@@ -195,7 +214,8 @@ fn print(rows: &[Row], unknown: &[String], context: &Context) {
 /// Both scores of every instance; per cent with enough digits that only a solved task says 100.
 fn table(rows: &[Row]) -> String {
     let width = rows.iter().map(|r| r.instance.chars().count()).max().unwrap_or(0).max(8);
-    let mut out = format!("{:<width$}  {:>18}  {:>18}  comment\n", "instance", "official", "strict");
+    let mut out =
+        format!("{:<width$}  {:>18}  {:>18}  comment\n", "instance", "official", "strict");
     let several = rows.iter().any(|r| r.run != rows[0].run);
     let mut run = None;
     for row in rows {
@@ -216,7 +236,11 @@ fn table(rows: &[Row]) -> String {
     let judged: Vec<&Row> = rows.iter().filter(|r| r.official.is_some()).collect();
     let mean = |value: &dyn Fn(&Row) -> Option<Score>| {
         let scores: Vec<f64> = judged.iter().map(|r| value(r).map_or(0.0, Score::value)).collect();
-        if scores.is_empty() { 0.0 } else { 100.0 * scores.iter().sum::<f64>() / scores.len() as f64 }
+        if scores.is_empty() {
+            0.0
+        } else {
+            100.0 * scores.iter().sum::<f64>() / scores.len() as f64
+        }
     };
     let (official, strict) = (mean(&|r| r.official), mean(&|r| r.strict));
     let average = format!("average of {}", judged.len());
@@ -281,7 +305,9 @@ impl Reporter for Show<'_> {
     fn testing(&self, instance: &str, branches: usize, resumed: usize) {
         self.with(|ui| {
             if resumed > 0 {
-                ui.note(&format!("{instance}: {resumed} of {branches} branches were tested before"));
+                ui.note(&format!(
+                    "{instance}: {resumed} of {branches} branches were tested before"
+                ));
             }
             ui.stage(&format!("{instance}: testing {branches} branches"));
             ui.tick(resumed as u64, branches as u64);
@@ -296,11 +322,15 @@ impl Reporter for Show<'_> {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         *done += 1;
         let scores = match (row.official, row.strict) {
-            (Some(official), Some(strict)) => format!("official {}, strict {}", shown(official), shown(strict)),
+            (Some(official), Some(strict)) => {
+                format!("official {}, strict {}", shown(official), shown(strict))
+            }
             (Some(official), None) => format!("official {}", shown(official)),
             (None, _) => "not evaluated".to_owned(),
         };
-        self.with(|ui| ui.stage(&format!("{} of {}: {}: {scores}", *done, self.total, row.instance)));
+        self.with(|ui| {
+            ui.stage(&format!("{} of {}: {}: {scores}", *done, self.total, row.instance))
+        });
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod eval;
 mod import;
+mod info;
+mod leaderboard;
 mod submit;
 pub mod tasks;
 mod verify;
@@ -17,20 +19,20 @@ pub enum Programbench {
     /// Build and test the submissions of run directories; resumes
     Eval(eval::Eval),
     /// Show the scores of an evaluated run directory
-    Info(submit::Info),
+    Info(info::Info),
     /// Package, verify and recombine leaderboard submissions
     #[command(subcommand)]
     Submit(submit::Submit),
     /// Compile the leaderboard from a registry of submissions
-    Leaderboard(submit::Leaderboard),
+    Leaderboard(leaderboard::Leaderboard),
 }
 
 pub fn programbench(args: &Programbench, context: &Context) -> Done {
     match args {
         Programbench::Import(args) => import::import(args, context),
         Programbench::Eval(args) => eval::eval(args, context),
-        Programbench::Info(args) => submit::info(args, context),
+        Programbench::Info(args) => info::info(args, context),
         Programbench::Submit(args) => submit::submit(args, context),
-        Programbench::Leaderboard(args) => submit::leaderboard(args, context),
+        Programbench::Leaderboard(args) => leaderboard::leaderboard(args, context),
     }
 }

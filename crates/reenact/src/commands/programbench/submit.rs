@@ -1,4 +1,4 @@
-//! `reenact programbench info|submit|leaderboard`.
+//! `reenact programbench submit`.
 
 use super::verify;
 use crate::commands::Done;
@@ -7,8 +7,8 @@ use crate::error::CommandError;
 use clap::{Args as ClapArgs, Subcommand};
 use reenact_model::ExitCode;
 use reenact_programbench::dataset::{Dataset, Place, Select, locate};
-use reenact_programbench::submit::score::{Headline, Score};
-use reenact_programbench::submit::{self, LeaderboardOptions, Standing, SubmitError};
+use reenact_programbench::submit::score::Headline;
+use reenact_programbench::submit::{self, SubmitError};
 use reenact_report::visible::text;
 use std::path::{Path, PathBuf};
 
@@ -28,14 +28,6 @@ impl TasksArgs {
         let names = named.filter_map(|e| e.file_name().into_string().ok());
         Ok(Dataset::open_selected(&root, &Select::ids(names), &Place::from_env())?)
     }
-}
-
-#[derive(ClapArgs, Debug)]
-pub struct Info {
-    /// Run directory
-    pub run: PathBuf,
-    #[command(flatten)]
-    pub tasks: TasksArgs,
 }
 
 #[derive(Subcommand, Debug)]
@@ -62,105 +54,8 @@ pub struct Package {
     pub upload_to: Option<String>,
 }
 
-#[derive(ClapArgs, Debug)]
-pub struct Leaderboard {
-    /// Directory of <id>/ entries, or the registry's root
-    #[arg(long, value_name = "DIR")]
-    pub registry: PathBuf,
-    /// Tests to strike out, {task: [test]} (default: the registry's ignored_tests.json)
-    #[arg(long, value_name = "FILE")]
-    pub ignore: Option<PathBuf>,
-    /// Ids whose earlier details stay, one a line (default: the registry's .compile_skip)
-    #[arg(long, value_name = "FILE")]
-    pub skip: Option<PathBuf>,
-    /// Root of the website: data/leaderboard.json and data/details/ are written in it
-    #[arg(short, long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// Date to write (default: today, UTC)
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
-    pub updated: Option<String>,
-}
-
-pub fn info(args: &Info, context: &Context) -> Done {
-    let tasks = args.tasks.of_run(&args.run)?;
-    let info = submit::info(&args.run, &tasks)?;
-    let broken = info.rows.iter().any(|r| matches!(r.standing, Standing::Unreadable { .. }));
-    if context.json {
-        context.print_json(&info);
-    } else {
-        let width = info.rows.iter().map(|r| text(r.id.as_bytes()).chars().count()).max();
-        let width = width.unwrap_or(0).max(8);
-        context.out(&format!("{:width$}  {:>8}  {:>8}  remarks", "task", "official", "strict"));
-        for row in &info.rows {
-            let (official, strict, remark) = cells(row.known, &row.standing);
-            let id = text(row.id.as_bytes());
-            context.out(format!("{id:width$}  {official:>8}  {strict:>8}  {remark}").trim_end());
-        }
-        let evaluated = info.rows.iter().filter(|r| r.official().is_some()).count();
-        context.out(&format!(
-            "{:width$}  {:>8}            {evaluated} of {} tasks evaluated",
-            "average",
-            percent(info.average),
-            info.rows.len()
-        ));
-        context.out(&format!("over the benchmark: {}", headline(&info.headline)));
-    }
-    Ok(if broken { ExitCode::CheckFailed } else { ExitCode::Done })
-}
-
-/// Official score, strict score, remarks.
-fn cells(known: bool, standing: &Standing) -> (String, String, String) {
-    let dash = || "–".to_owned();
-    let score = |s: &Score| percent(s.value());
-    match standing {
-        Standing::NotEvaluated => {
-            (dash(), dash(), "not evaluated: there is a submission, and no eval.json".to_owned())
-        }
-        Standing::Unreadable { error } => (dash(), dash(), text(error.as_bytes())),
-        Standing::Evaluated {
-            official,
-            listed,
-            strict,
-            error_code,
-            branch_errors,
-            system_errors,
-            warnings,
-        } => {
-            let mut remarks = vec![format!("{}/{} tests", official.passed, official.total)];
-            if !known {
-                remarks.push("unknown task: nothing could be left out".to_owned());
-            }
-            remarks.extend(error_code.iter().map(|code| text(code.as_bytes())));
-            let (off, over) = (official.value(), listed.map_or(official.value(), Score::value));
-            if off != over {
-                remarks.push(format!("{} over the names that are listed", percent(over)));
-            }
-            for (branch, codes) in branch_errors {
-                let line = format!("branch {branch}: {}", codes.join(", "));
-                remarks.push(text(line.as_bytes()));
-            }
-            if *system_errors > 0 {
-                remarks.push(format!("{system_errors} system errors"));
-            }
-            if *warnings > 0 {
-                remarks.push(format!("{warnings} warnings"));
-            }
-            (score(official), strict.as_ref().map_or_else(dash, score), remarks.join("; "))
-        }
-    }
-}
-
-/// Never 100 for what is not all: the official table's rounding says so too often.
-fn percent(value: f64) -> String {
-    if value >= 1.0 {
-        return "100 %".to_owned();
-    }
-    let tenths = (value * 1000.0).round().min(999.0);
-    let tenths = if value > 0.0 { tenths.max(1.0) } else { tenths };
-    format!("{:.1} %", tenths / 10.0)
-}
-
-fn headline(h: &Headline) -> String {
+/// A run's headline in a line.
+pub fn headline(h: &Headline) -> String {
     format!(
         "mean {:.2} %, resolved {:.1} %, nearly resolved {:.1} %; {} of {} attempted",
         h.mean_score * 100.0,
@@ -215,42 +110,14 @@ fn package(args: &Package, context: &Context) -> Done {
         }
     }
     if !done.to_fill_in.is_empty() {
-        context.err(&format!("note: submission.yaml: to be filled in: {}", done.to_fill_in.join(", ")));
+        context.err(&format!(
+            "note: submission.yaml: to be filled in: {}",
+            done.to_fill_in.join(", ")
+        ));
     }
     let prose = format!("{} tasks packaged; {}", done.tasks.len(), headline(&done.headline));
     context.made(&prose, &args.run);
     Ok(ExitCode::Done)
-}
-
-pub fn leaderboard(args: &Leaderboard, context: &Context) -> Done {
-    let today = || jiff::Timestamp::now().to_string().chars().take(10).collect();
-    let options = LeaderboardOptions {
-        registry: args.registry.clone(),
-        ignore: args.ignore.clone(),
-        skip: args.skip.clone(),
-        out: args.out.clone(),
-        updated: args.updated.clone().unwrap_or_else(today),
-    };
-    let done = submit::compile(&options)?;
-    if context.json {
-        context.print_json(&done);
-    } else {
-        for note in &done.notes {
-            context.err(&format!("note: {}", text(note.as_bytes())));
-        }
-        context.made(&format!("{} entries", done.entries), &done.path);
-    }
-    Ok(ExitCode::Done)
-}
-
-/// `YYYY-MM-DD`.
-fn date(text: &str) -> Result<String, String> {
-    let shape = text.len() == 10
-        && text.bytes().enumerate().all(|(i, b)| match i {
-            4 | 7 => b == b'-',
-            _ => b.is_ascii_digit(),
-        });
-    if shape { Ok(text.to_owned()) } else { Err("expected YYYY-MM-DD".to_owned()) }
 }
 
 impl From<SubmitError> for CommandError {
@@ -260,25 +127,5 @@ impl From<SubmitError> for CommandError {
             e if e.is_usage() => Self::usage(&error),
             _ => Self::environment(&error),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_everything_is_a_hundred_percent_and_only_nothing_is_none() {
-        for (value, want) in
-            [(1.0, "100 %"), (0.9999, "99.9 %"), (0.00001, "0.1 %"), (0.0, "0.0 %"), (0.5, "50.0 %")]
-        {
-            assert_eq!(percent(value), want);
-        }
-    }
-
-    #[test]
-    fn dates_are_dates() {
-        assert!(date("2026-08-23").is_ok());
-        assert!(["2026-8-23", "today", "2026-08-2x", ""].into_iter().all(|d| date(d).is_err()));
     }
 }

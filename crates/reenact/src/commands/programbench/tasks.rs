@@ -22,7 +22,13 @@ pub struct SelectArgs {
     #[arg(long, value_name = "LEVEL")]
     pub difficulty: Vec<String>,
     /// Of what is left, this slice, as in Python: 0:5, -10:, ::2
-    #[arg(long, value_name = "SLICE", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "SLICE",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     pub slice: String,
 }
 
@@ -94,7 +100,9 @@ pub fn check(dir: &Path, task: &TaskToml, context: &Context) -> ExitCode {
 /// `task show` of an imported task.
 pub fn show(dir: &Path, task: &TaskToml, context: &Context) -> Result<(), CommandError> {
     // The id is the directory's name, which `.` and `..` are not.
-    let dir = dir.canonicalize().map_err(|e| CommandError::environment(format!("{}: {e}", dir.display())))?;
+    let dir = dir
+        .canonicalize()
+        .map_err(|e| CommandError::environment(format!("{}: {e}", dir.display())))?;
     let instance = Instance::open(&dir, &Place::from_env())?;
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     let ignored = instance.branches.iter().flat_map(|(_, b)| &b.ignored_tests);
@@ -112,7 +120,9 @@ pub fn show(dir: &Path, task: &TaskToml, context: &Context) -> Result<(), Comman
                 })
             })
             .collect();
-        context.print_json(&serde_json::json!({"manifest": task, "branches": branches, "reasons": reasons}));
+        context.print_json(
+            &serde_json::json!({"manifest": task, "branches": branches, "reasons": reasons}),
+        );
         return Ok(());
     }
     let about = &task.task;
@@ -139,7 +149,10 @@ pub fn show(dir: &Path, task: &TaskToml, context: &Context) -> Result<(), Comman
         let list = reasons.iter().map(|(id, n)| format!("{} {n}", text(id.as_bytes())));
         context.out(&format!("  ignored    {}", list.collect::<Vec<_>>().join(", ")));
     }
-    context.out(&format!("  blobs      {blobs} of {} branches have their tests here", counts.branches));
+    context.out(&format!(
+        "  blobs      {blobs} of {} branches have their tests here",
+        counts.branches
+    ));
     for (name, branch) in &instance.branches {
         let note = if branch.ignored { "  (the whole branch is ignored)" } else { "" };
         context.out(&format!(

@@ -62,5 +62,9 @@ fn print(found: &Verified, context: &Context) {
     }
     let good = found.checks.iter().filter(|c| c.ok).count();
     let verdict = if found.ok() { "consistent" } else { "NOT consistent" };
-    context.out(&format!("tier {}: {good} of {} checks hold: {verdict}", found.tier, found.checks.len()));
+    context.out(&format!(
+        "tier {}: {good} of {} checks hold: {verdict}",
+        found.tier,
+        found.checks.len()
+    ));
 }

@@ -1,0 +1,544 @@
+//! `reenact programbench eval` on tasks of our own: scores, repetitions, hostile submissions, bad input, resumption. The image is
+//! made of this host's packages; needs root.
+
+use crate::support::*;
+use reenact_testkit::image::{PROGRAMBENCH_PACKAGES, debian_root, gzip_tar};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+const ID: &str = "reenact__answers.0000000";
+const TAG: &str = "task_cleanroom_v6";
+const LONG: Duration = Duration::from_secs(120);
+
+/// The store with the image of [`ID`], made once.
+fn store() -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+    let root = debian_root(PROGRAMBENCH_PACKAGES).unwrap();
+    let key = root.file_stem().unwrap().to_string_lossy().into_owned();
+    let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("eval-images-{key}"));
+    let name = format!("programbench/{}:{TAG}", ID.replace("__", "_1776_"));
+    let has = Command::new(REENACT)
+        .args(["image", "inspect", &name])
+        .env("REENACT_IMAGES", &store)
+        .output()
+        .unwrap();
+    if !has.status.success() {
+        let made = Command::new(REENACT)
+            .args(["image", "import"])
+            .arg(&root)
+            .args(["--name", &name])
+            .env("REENACT_IMAGES", &store)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+    store
+}
+
+type File<'a> = (&'a str, u32, String);
+
+/// A scratch directory with a task; its runs and test archives come with each test.
+struct Stage {
+    scratch: Scratch,
+    store: PathBuf,
+}
+
+impl Stage {
+    fn new(branches: &[(&str, &[&str])]) -> Self {
+        let stage = Self { scratch: Scratch::new(), store: store() };
+        let list: serde_json::Map<String, Value> = branches
+            .iter()
+            .map(|(b, tests)| ((*b).to_owned(), json!({"ignored": false, "ignore_reason": "", "tests": tests, "ignored_tests": []})))
+            .collect();
+        stage.scratch.write(
+            &format!("tasks/{ID}/task.yaml"),
+            "repository: reenact/answers\ncommit: '0000000'\nlanguage: bash\n",
+        );
+        stage
+            .scratch
+            .write(&format!("tasks/{ID}/tests.json"), &json!({"branches": list}).to_string());
+        stage
+    }
+
+    fn pack(&self, path: &str, files: &[File<'_>]) {
+        let path = self.scratch.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let files: Vec<_> =
+            files.iter().map(|(n, m, t)| ((*n).to_owned(), *m, t.clone().into_bytes())).collect();
+        gzip_tar(&path, &files).unwrap();
+    }
+
+    /// A branch: tests of one module, run by pytest with these options.
+    fn blob(&self, branch: &str, options: &str, tests: &str) {
+        let run = format!(
+            "#!/bin/bash\ncd \"$(dirname \"$0\")/..\"\npython3 -m pytest eval/tests -q --timeout=60 --timeout-method=thread --junitxml=eval/results.xml {options}\n"
+        );
+        self.script(branch, &run, tests);
+    }
+
+    fn script(&self, branch: &str, run: &str, tests: &str) {
+        self.pack(
+            &format!("blobs/{ID}/tests/{branch}.tar.gz"),
+            &[
+                ("eval/run.sh", 0o755, run.to_owned()),
+                ("eval/tests/test_m.py", 0o644, tests.to_owned()),
+            ],
+        );
+    }
+
+    fn submission(&self, run: &str, files: &[File<'_>]) {
+        self.pack(&format!("{run}/{ID}/submission.tar.gz"), files);
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.scratch.command();
+        command.env("REENACT_IMAGES", &self.store).env_remove("PROGRAMBENCH_BLOB_DIR");
+        command.args(["programbench", "eval", "--tasks", "tasks", "--blobs", "blobs"]).args(args);
+        command
+    }
+
+    fn eval(&self, args: &[&str]) -> Ran {
+        Ran::from(self.command(args).output().unwrap())
+    }
+
+    fn official(&self, run: &str) -> Value {
+        self.scratch.json(&format!("{run}/{ID}/{ID}.eval.json"))
+    }
+
+    fn sidecar(&self, run: &str) -> Value {
+        self.scratch.json(&format!("{run}/{ID}/{ID}.reenact.json"))
+    }
+
+    /// `passed/total` of both scores.
+    fn scores(&self, run: &str) -> (String, String) {
+        let sidecar = self.sidecar(run);
+        let show = |s: &Value| format!("{}/{}", s["passed"], s["total"]);
+        (show(&sidecar["official"]), show(&sidecar["strict"]))
+    }
+
+    /// Statuses by test, in order.
+    fn statuses(&self, run: &str) -> Vec<(String, String)> {
+        let text = |v: &Value| v.as_str().unwrap().to_owned();
+        self.official(run)["test_results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|t| (text(&t["name"]), text(&t["status"])))
+            .collect()
+    }
+
+    fn steps(&self, run: &str) -> Vec<String> {
+        let log = self.official(run)["log"].as_array().unwrap().clone();
+        log.iter().map(|e| e["step"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn shell(script: &str) -> File<'_> {
+    ("executable.sh", 0o755, format!("#!/bin/sh\n{script}\n"))
+}
+
+fn copies() -> File<'static> {
+    ("compile.sh", 0o755, "#!/bin/sh\ncp executable.sh executable\n".to_owned())
+}
+
+/// Ten tests; the right answer to i is i.
+const ANSWERS: &str = "\
+import subprocess, pytest
+@pytest.mark.parametrize('i', range(10))
+def test_case(i):
+    assert subprocess.run(['./executable', str(i)], capture_output=True, text=True).stdout == f'{i}\\n'
+";
+
+const NAMES: [&str; 10] = [
+    "eval.tests.test_m.test_case[0]",
+    "eval.tests.test_m.test_case[1]",
+    "eval.tests.test_m.test_case[2]",
+    "eval.tests.test_m.test_case[3]",
+    "eval.tests.test_m.test_case[4]",
+    "eval.tests.test_m.test_case[5]",
+    "eval.tests.test_m.test_case[6]",
+    "eval.tests.test_m.test_case[7]",
+    "eval.tests.test_m.test_case[8]",
+    "eval.tests.test_m.test_case[9]",
+];
+
+fn answers() -> Stage {
+    let stage = Stage::new(&[("b1", &NAMES)]);
+    stage.blob("b1", "", ANSWERS);
+    stage
+}
+
+#[test]
+fn steps_scores_and_a_second_call_that_runs_nothing() {
+    let stage = answers();
+    stage.submission("gold", &[copies(), shell("echo $1")]);
+    stage.submission("weak", &[copies(), shell("echo 3")]);
+    let table = stage.eval(&["gold", "weak"]).expect(0);
+    assert!(table.contains("10/10 100.00%") && table.contains("1/10 10.00%"), "{table}");
+    assert_eq!(stage.scores("gold"), ("10/10".into(), "10/10".into()));
+    assert_eq!(stage.scores("weak"), ("1/10".into(), "1/10".into()));
+    assert_eq!(
+        stage.steps("gold"),
+        [
+            "wipe_workspace",
+            "clear_stale_executable",
+            "seed_git",
+            "compile",
+            "copy_executable",
+            "hash_executable",
+            "install_rerunfailures",
+            "restore_executable",
+            "verify_executable_hash",
+            "clean_stale_results",
+            "patch_timeout_method",
+            "install_pytest_timeout_retry",
+            "run_tests",
+            "results_read",
+        ]
+    );
+    let failed = stage.official("weak")["test_results"][0].clone();
+    assert!(failed["extra"]["text"].as_str().unwrap().contains("assert"), "{failed}");
+    let sidecar = stage.sidecar("gold");
+    assert_eq!(sidecar["policy"]["network"], "none");
+    assert_eq!(sidecar["branches"]["b1"]["session"]["hidden"], true);
+    // Nothing is run again, and what is stored stays byte for byte.
+    let before = stage.scratch.read(&format!("weak/{ID}/{ID}.eval.json"));
+    stage.eval(&["weak"]).expect(0);
+    stage.eval(&["weak", "--summarize-only", "-o", "elsewhere"]).fails(4, &["no results yet"]);
+    assert_eq!(stage.scratch.read(&format!("weak/{ID}/{ID}.eval.json")), before);
+    // Another submission is.
+    stage.submission("weak", &[copies(), shell("echo $1")]);
+    stage.eval(&["weak", "-o", "elsewhere"]).expect(0);
+    assert_eq!(stage.scores("elsewhere/weak").0, "10/10");
+    stage.eval(&["weak"]).expect(0);
+    assert_eq!(stage.scores("weak").0, "10/10");
+}
+
+#[test]
+fn a_failing_test_has_three_attempts_and_is_told_once() {
+    let tests = "\
+import os, pytest
+seen = {}
+def count(k):
+    seen[k] = seen.get(k, 0) + 1
+    return seen[k]
+def test_second(): assert count('second') == 2
+def test_third(): assert count('third') == 3
+def test_fourth(): assert count('fourth') == 4
+@pytest.fixture
+def torn():
+    yield
+    raise RuntimeError('teardown')
+def test_torn(torn): pass
+def test_clean_environment():
+    assert not [k for k in os.environ if 'REENACT' in k or k in ('PYTHONPATH', 'PIP_RETRIES')]
+    assert os.environ['PYTEST_ADDOPTS'] == '--max-worker-restart=4'
+";
+    let names: Vec<String> = ["second", "third", "fourth", "torn", "clean_environment"]
+        .iter()
+        .map(|n| format!("eval.tests.test_m.test_{n}"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let stage = Stage::new(&[("serial", &names), ("xdist", &names)]);
+    stage.blob("serial", "", tests);
+    stage.blob("xdist", "-n 2 --dist loadfile", tests);
+    stage.submission("run", &[copies(), shell("true")]);
+    stage.eval(&["run", "-b", "2"]).expect(0);
+    // pytest-rerunfailures tells of each torn attempt, and the first two are passes to the official arithmetic.
+    assert_eq!(stage.scores("run"), ("10/14".into(), "6/10".into()));
+    let differences = stage.sidecar("run")["differences"].clone();
+    assert_eq!(differences.as_array().unwrap().len(), 2, "{differences}");
+    assert!(differences[0]["why"].as_str().unwrap().contains("several times"), "{differences}");
+}
+
+/// Replaces results.xml while pytest writes it: pytest writes into a fifo, and the file is another by then.
+const FORGER: &str = r#"#!/usr/bin/python3
+import fcntl, os, select, sys
+if not os.path.exists("/tmp/once"):
+    open("/tmp/once", "w").close()
+    os.mkfifo("/workspace/eval/results.xml")
+    pipe = os.open("/workspace/eval/results.xml", os.O_RDONLY | os.O_NONBLOCK)
+    if os.fork() == 0:
+        os.setsid()
+        for fd in range(3):
+            os.close(fd)
+        fcntl.fcntl(pipe, 1031, 4096)
+        with open("/workspace/forged", "w") as out:
+            out.write("<testsuite>" + "".join('<testcase classname="eval.tests.test_m" name="test_case[%d]"/>' % i for i in range(10)) + "</testsuite>")
+        select.poll
+        p = select.poll()
+        p.register(pipe, select.POLLIN)
+        p.poll()
+        os.rename("/workspace/forged", "/workspace/eval/results.xml")
+        os.set_blocking(pipe, True)
+        while os.read(pipe, 65536):
+            pass
+        os._exit(0)
+"#;
+
+/// Looks for the channel in every process, and says that all is well on whatever it gets hold of.
+const SCANNER: &str = r#"
+import ctypes, json
+libc = ctypes.CDLL(None, use_errno=True)
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        fds = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        continue
+    for fd in fds:
+        try:
+            if "socket" not in os.readlink(f"/proc/{pid}/fd/{fd}"):
+                continue
+            got = libc.syscall(438, libc.syscall(434, int(pid), 0), int(fd), 0)
+            for i in range(10):
+                said = {"event": "test", "name": f"eval.tests.test_m.test_case[{i}]", "phases": {"call": "passed"}, "late": False}
+                os.write(got, b"\n" + b"0" * 64 + b" 7 " + json.dumps(said).encode() + b"\n")
+        except OSError:
+            pass
+sys.exit(1)
+"#;
+
+#[test]
+fn submissions_that_judge_themselves_fool_the_official_score_alone() {
+    let stage = answers();
+    let wrong = || shell("exit 1");
+    stage.submission(
+        "forged",
+        &[
+            ("compile.sh", 0o755, "#!/bin/sh\ncp forger.py executable\n".to_owned()),
+            ("forger.py", 0o755, format!("{FORGER}sys.exit(1)\n")),
+        ],
+    );
+    stage.submission(
+        "scanned",
+        &[
+            ("compile.sh", 0o755, "#!/bin/sh\ncp forger.py executable\n".to_owned()),
+            ("forger.py", 0o755, format!("{FORGER}{SCANNER}")),
+        ],
+    );
+    let hook = "\
+import pytest
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    report.outcome, report.longrepr = 'passed', None
+";
+    stage.submission("conftest", &[copies(), wrong(), ("conftest.py", 0o644, hook.to_owned())]);
+    let site = "\
+import sys
+if any('pytest' in a for a in sys.orig_argv):
+    import _pytest.reports as reports
+    old = reports.TestReport.from_item_and_call.__func__
+    def new(cls, item, call):
+        report = old(cls, item, call)
+        report.outcome, report.longrepr = 'passed', None
+        return report
+    reports.TestReport.from_item_and_call = classmethod(new)
+";
+    let plant = "#!/bin/sh\ncp executable.sh executable\n\
+        cp evil.txt $(python3 -c 'import os; print(os.path.dirname(os.path.realpath(os.__file__)))')/sitecustomize.py\n";
+    stage.submission(
+        "planted",
+        &[("compile.sh", 0o755, plant.to_owned()), wrong(), ("evil.txt", 0o644, site.to_owned())],
+    );
+    stage.submission("shadowed", &[copies(), wrong(), (
+        "subprocess.py",
+        0o644,
+        "class R:\n    def __init__(self, i): self.stdout = i + '\\n'\ndef run(argv, **k): return R(argv[1])\nPIPE = -1\nclass Popen: pass\nclass TimeoutExpired(Exception): pass\nclass CalledProcessError(Exception): pass\ndef check_output(*a, **k): return b''\nDEVNULL = -3\nSTDOUT = -2\n".to_owned(),
+    )]);
+    let runs = ["forged", "scanned", "conftest", "planted", "shadowed"];
+    stage.eval(&runs).expect(0);
+    for run in runs {
+        assert_eq!(stage.scores(run), ("10/10".into(), "0/10".into()), "{run}");
+        let sidecar = stage.sidecar(run);
+        assert_eq!(sidecar["differences"].as_array().unwrap().len(), 10, "{run}");
+        let separate = !sidecar["separate_runs"].as_array().unwrap().is_empty();
+        assert_eq!(
+            separate,
+            !["forged", "scanned"].contains(&run),
+            "{run}: {}",
+            sidecar["separate_runs"]
+        );
+    }
+}
+
+#[test]
+fn result_files_that_are_none_have_codes_and_names_that_differ_have_reasons() {
+    let listed = ["eval.tests.test_m.test_case[0]", "eval.tests.test_m.test_case[1]"];
+    let branches = ["absent", "empty", "laughs", "huge", "twice", "prefix"];
+    let list: Vec<(&str, &[&str])> = branches.iter().map(|b| (*b, &listed[..])).collect();
+    let stage = Stage::new(&list);
+    let run = |script: &str| format!("#!/bin/bash\ncd \"$(dirname \"$0\")/..\"\n{script}\n");
+    let laughs = "echo '<!DOCTYPE l [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;\">]><testsuites>&b;</testsuites>' > eval/results.xml";
+    stage.script("absent", &run("echo ERROR: No matching distribution found for pexpect"), "");
+    stage.script("empty", &run(": > eval/results.xml"), "");
+    stage.script("laughs", &run(laughs), "");
+    stage.script("huge", &run("truncate -s 2G eval/results.xml"), "");
+    let case = |n: &str| format!("<testcase classname=\"eval.tests.test_m\" name=\"{n}\"/>");
+    let twice = [case("test_case[0]"), case("test_case[0]"), case("other")].concat();
+    stage.script(
+        "twice",
+        &run(&format!("echo '<testsuite>{twice}</testsuite>' > eval/results.xml")),
+        "",
+    );
+    let prefix = run("cd eval && python3 -m pytest tests --rootdir=. -q --junitxml=results.xml");
+    stage.script(
+        "prefix",
+        &prefix,
+        "import pytest\n@pytest.mark.parametrize('i', range(2))\ndef test_case(i): pass\n",
+    );
+    stage.submission("run", &[copies(), shell("true")]);
+    stage.eval(&["run", "--branch-retries", "0", "-b", "2"]).expect(0);
+    let official = stage.official("run");
+    let code = |b: &str| {
+        official["test_branch_errors"][b][0]["error_code"].as_str().unwrap_or("").to_owned()
+    };
+    let codes: Vec<String> = branches.iter().map(|b| code(b)).collect();
+    assert_eq!(
+        codes,
+        ["results_read_failed", "empty_test_results", "xml_parse_error", "xml_parse_error", "", ""]
+    );
+    // Four branches of two tests that were not run; one with a repetition, an unlisted test and a missing one; one all unlisted.
+    assert_eq!(stage.scores("run"), ("5/16".into(), "0/12".into()));
+    let sidecar = stage.sidecar("run");
+    let note = sidecar["branches"]["absent"]["notes"][0].as_str().unwrap().to_owned();
+    assert!(note.contains("pexpect (pip)") && note.contains("docker commit"), "{note}");
+    let alias = &sidecar["branches"]["prefix"]["strict"]["alias"];
+    assert_eq!(
+        (&alias["told"], &alias["listed"], &alias["tests"]),
+        (&json!(""), &json!("eval."), &json!(2))
+    );
+    stage.eval(&["run", "--force", "--branch-retries", "0", "--accept-aliases"]).expect(0);
+    assert_eq!(stage.scores("run"), ("5/16".into(), "2/12".into()));
+}
+
+#[test]
+fn bad_input_is_named_and_never_a_score_unless_it_is_the_submissions() {
+    let stage = answers();
+    std::fs::create_dir_all(stage.scratch.path(&format!("none/{ID}"))).unwrap();
+    stage.scratch.write(&format!("cut/{ID}/submission.tar.gz"), "not gzip");
+    stage.submission(
+        "fails",
+        &[("compile.sh", 0o755, "#!/bin/sh\necho no such compiler >&2\nexit 3\n".to_owned())],
+    );
+    stage.submission("nothing", &[("compile.sh", 0o755, "#!/bin/sh\ntrue\n".to_owned())]);
+    stage.submission(
+        "hangs",
+        &[("compile.sh", 0o755, "#!/bin/sh\necho begun\nsleep 600\n".to_owned())],
+    );
+    let table = stage
+        .eval(&["none", "cut", "fails", "nothing", "hangs", "--compile-timeout", "5s"])
+        .expect(0);
+    for (run, code, details) in [
+        ("none", "no_submission", "is not there"),
+        ("cut", "bad_submission", "truncated"),
+        ("fails", "compile_failed", "no such compiler"),
+        ("nothing", "copy_executable_failed", "cannot stat"),
+        ("hangs", "compile_failed", "begun"),
+    ] {
+        let official = stage.official(run);
+        assert_eq!(official["error_code"], code, "{run}");
+        assert!(
+            official["error_details"].as_str().unwrap().contains(details),
+            "{run}: {}",
+            official["error_details"]
+        );
+        assert_eq!(stage.statuses(run).iter().filter(|(_, s)| s == "not_run").count(), 10, "{run}");
+        assert!(table.contains(code), "{code} is not in:\n{table}");
+        assert_eq!(stage.scores(run), ("0/10".into(), "0/10".into()));
+    }
+    stage.submission("gold", &[copies(), shell("echo $1")]);
+    stage.eval(&["gold", "--image-tag", "another"]).fails(3, &["reenact image pull", "another"]);
+    std::fs::remove_file(stage.scratch.path(&format!("blobs/{ID}/tests/b1.tar.gz"))).unwrap();
+    stage.eval(&["gold"]).fails(2, &["1 of 1 test archives are missing", "--blobs"]);
+    assert!(
+        !stage.scratch.path(&format!("gold/{ID}/{ID}.eval.json")).exists(),
+        "no score of a harness failure"
+    );
+    stage.pack("gold/zzz__unknown.1234567/submission.tar.gz", &[]);
+    stage.blob("b1", "", ANSWERS);
+    stage.eval(&["gold"]).fails(2, &["zzz__unknown.1234567", "no such task"]);
+    assert_eq!(stage.scores("gold").0, "10/10", "the others are evaluated all the same");
+    stage.eval(&["nowhere"]).fails(2, &["nowhere is no run directory"]);
+}
+
+#[test]
+fn when_the_time_is_up_the_strict_score_keeps_what_was_told() {
+    let names = ["eval.tests.test_m.test_a", "eval.tests.test_m.test_b"];
+    let stage = Stage::new(&[("b1", &names)]);
+    stage.blob("b1", "", "import time\ndef test_a(): pass\ndef test_b(): time.sleep(50)\n");
+    stage.submission("run", &[copies(), shell("true")]);
+    stage.eval(&["run", "--test-timeout", "30s", "--branch-retries", "0"]).expect(0);
+    assert_eq!(
+        stage.official("run")["test_branch_errors"]["b1"][0]["error_code"],
+        "results_read_failed"
+    );
+    assert_eq!(stage.scores("run"), ("0/2".into(), "1/2".into()));
+}
+
+#[test]
+fn a_worker_that_dies_costs_its_test_alone() {
+    let names = [
+        "eval.tests.test_m.test_dies",
+        "eval.tests.test_m.test_fine[0]",
+        "eval.tests.test_m.test_fine[1]",
+    ];
+    let stage = Stage::new(&[("b1", &names)]);
+    let tests = "import os, pytest\ndef test_dies(): os._exit(3)\n@pytest.mark.parametrize('i', range(2))\ndef test_fine(i): pass\n";
+    stage.blob("b1", "-n 2", tests);
+    stage.submission("run", &[copies(), shell("true")]);
+    stage.eval(&["run"]).expect(0);
+    let statuses = stage.statuses("run");
+    let of = |n: &str| {
+        statuses.iter().find(|(name, _)| name == n).map(|(_, s)| s.as_str()).unwrap_or("")
+    };
+    assert_eq!((of(names[1]), of(names[2])), ("passed", "passed"), "{statuses:?}");
+    assert!(of(names[0]) != "passed", "{statuses:?}");
+    let note = stage.sidecar("run")["branches"]["b1"]["notes"][0].as_str().unwrap().to_owned();
+    assert!(note.contains("run 2 times"), "{note}");
+}
+
+#[test]
+fn stopped_after_a_branch_it_goes_on_with_the_next() {
+    let names = ["eval.tests.test_m.test_a"];
+    let stage = Stage::new(&[("first", &names), ("second", &names)]);
+    stage.blob("first", "", "def test_a(): pass\n");
+    stage.blob("second", "", "import time\ndef test_a(): time.sleep(600)\n");
+    stage.submission("run", &[copies(), shell("true")]);
+    let mut child = stage.command(&["run"]).spawn().unwrap();
+    let parts = stage.scratch.path(&format!("run/.reenact/{ID}.branches.jsonl"));
+    let began = Instant::now();
+    while std::fs::read(&parts).map_or(true, |b| !b.ends_with(b"\n")) {
+        assert!(
+            began.elapsed() < LONG && child.try_wait().unwrap().is_none(),
+            "the first branch did not end"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let interrupted =
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(
+        !stage.scratch.path(&format!("run/{ID}/{ID}.eval.json")).exists(),
+        "half a result looks like a whole one"
+    );
+    let first = std::fs::read(&parts).unwrap();
+    stage.blob("second", "", "def test_a(): pass\n");
+    let said = stage.eval(&["run"]);
+    assert!(said.stderr.contains("1 of 2 branches were tested before"), "{}", said.stderr);
+    said.expect(0);
+    assert_eq!(stage.scores("run"), ("2/2".into(), "2/2".into()));
+    let log = stage.official("run")["log"].clone();
+    let kept: Value = serde_json::from_slice(&first).unwrap();
+    let kept = kept["result"]["log"].as_array().unwrap();
+    assert!(
+        log.as_array().unwrap().windows(kept.len()).any(|w| w == kept),
+        "the first branch's log is the first run's"
+    );
+    assert!(!parts.exists(), "nothing is left over");
+}
