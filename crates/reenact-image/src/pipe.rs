@@ -4,7 +4,7 @@ use crate::digest::Digest;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::Scope;
+use std::thread::{Scope, ScopedJoinHandle};
 
 /// Bytes in a piece, and pieces on their way: memory is bounded by their product.
 const PIECE: usize = 256 << 10;
@@ -48,13 +48,26 @@ enum Piece {
 }
 
 /// The decompressed stream.
-pub(crate) struct Pipe {
-    pieces: Receiver<Piece>,
+pub(crate) struct Pipe<'scope> {
+    /// `None` when dropped.
+    pieces: Option<Receiver<Piece>>,
     /// Used buffers go back to be filled again.
     used: SyncSender<Vec<u8>>,
     current: Vec<u8>,
     at: usize,
     end: Option<Result<Digests, io::Error>>,
+    thread: Option<ScopedJoinHandle<'scope, ()>>,
+}
+
+impl Drop for Pipe<'_> {
+    fn drop(&mut self) {
+        // It stops at its next piece. A scope waits for its threads' work only, not for their end.
+        self.pieces = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic in it was reported by itself, and the stream ended with an error.
+            thread.join().ok();
+        }
+    }
 }
 
 /// Starts the thread. `hash_packed`: whether the packed digest is asked for; where it is not, it is that of nothing.
@@ -63,15 +76,16 @@ pub(crate) fn start<'scope, R: Read + Send + 'scope>(
     input: R,
     bounds: Bounds,
     hash_packed: bool,
-) -> Pipe {
+) -> Pipe<'scope> {
     let (sender, pieces) = sync_channel(PIECES);
     let (used, buffers) = sync_channel(PIECES + 2);
-    scope.spawn(move || {
+    let thread = scope.spawn(move || {
         let end = produce(input, bounds, hash_packed, &sender, &buffers);
         // Whoever does not listen any more needs no end.
         sender.send(Piece::End(end)).ok();
     });
-    Pipe { pieces, used, current: Vec::new(), at: 0, end: None }
+    let (pieces, thread) = (Some(pieces), Some(thread));
+    Pipe { pieces, used, current: Vec::new(), at: 0, end: None, thread }
 }
 
 fn produce<R: Read>(
@@ -213,7 +227,7 @@ impl<R: Read> Read for Decoder<R> {
     }
 }
 
-impl Pipe {
+impl Pipe<'_> {
     /// Reads to the end and gives the digests.
     pub(crate) fn finish(mut self) -> io::Result<Digests> {
         loop {
@@ -226,7 +240,7 @@ impl Pipe {
     }
 }
 
-impl Read for Pipe {
+impl Read for Pipe<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let chunk = self.fill_buf()?;
         let n = chunk.len().min(buffer.len());
@@ -236,7 +250,7 @@ impl Read for Pipe {
     }
 }
 
-impl BufRead for Pipe {
+impl BufRead for Pipe<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at == self.current.len() && self.end.is_none() {
             let used = std::mem::take(&mut self.current);
@@ -245,11 +259,11 @@ impl BufRead for Pipe {
                 // A full channel, or a thread that has ended, does not need it.
                 self.used.try_send(used).ok();
             }
-            match self.pieces.recv() {
-                Ok(Piece::Bytes(bytes)) => self.current = bytes,
-                Ok(Piece::End(Ok(digests))) => self.end = Some(Ok(digests)),
-                Ok(Piece::End(Err(error))) => return Err(self.broken(error)),
-                Err(_) => return Err(self.broken(io::Error::other("the reading thread died"))),
+            match self.pieces.as_ref().and_then(|p| p.recv().ok()) {
+                Some(Piece::Bytes(bytes)) => self.current = bytes,
+                Some(Piece::End(Ok(digests))) => self.end = Some(Ok(digests)),
+                Some(Piece::End(Err(error))) => return Err(self.broken(error)),
+                None => return Err(self.broken(io::Error::other("the reading thread died"))),
             }
         }
         if let Some(Err(error)) = &self.end {
@@ -263,7 +277,7 @@ impl BufRead for Pipe {
     }
 }
 
-impl Pipe {
+impl Pipe<'_> {
     /// The error, and one like it for whoever asks again.
     fn broken(&mut self, error: io::Error) -> io::Error {
         self.end = Some(Err(io::Error::new(error.kind(), error.to_string())));
