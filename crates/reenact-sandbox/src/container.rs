@@ -57,6 +57,9 @@ pub struct ContainerSpec {
     pub capabilities: u64,
     /// Set-uid programs gain nothing.
     pub no_new_privileges: bool,
+    /// Top-level directories of the image that cannot be changed: names without a slash (`usr`). Those that are not directories
+    /// of the image (`bin`, where it is a link to `usr/bin`) are left alone.
+    pub read_only: Vec<String>,
     /// Host files or directories, read-only.
     pub mounts: Vec<Mount>,
     pub isolation: Isolation,
@@ -76,6 +79,7 @@ impl ContainerSpec {
             shm_bytes: 64 << 20,
             capabilities: DEFAULT_CAPABILITIES,
             no_new_privileges: false,
+            read_only: Vec::new(),
             mounts: Vec::new(),
             isolation: Isolation::default(),
         }

@@ -295,6 +295,29 @@ fn cpu_time_is_limited_where_the_host_can() {
 }
 
 #[test]
+fn read_only_directories_stay_as_they_are() {
+    let image = Image::new();
+    std::fs::create_dir_all(image.at("base/opt/deep")).unwrap();
+    std::fs::write(image.at("base/opt/deep/tool"), "as built").unwrap();
+    let spec = ContainerSpec {
+        // `bin` is a link here, `none` is not there at all.
+        read_only: ["opt", "bin", "none"].map(str::to_owned).to_vec(),
+        ..image.spec()
+    };
+    let container = Container::start(&spec).unwrap();
+    let script = "(echo x > /opt/deep/tool) 2>/dev/null || echo no
+        mv /opt/deep /opt/other 2>/dev/null || echo no
+        rm -rf /opt 2>/dev/null || echo no
+        mount -o remount,rw /opt 2>/dev/null || echo no
+        cat /opt/deep/tool; echo; echo x > /workspace/x && echo yes";
+    assert_eq!(run(&container, script), "no\nno\nno\nno\nas built\nyes");
+    assert!(!container.upper().join("opt").exists());
+    let image = Image::new();
+    let bad = ContainerSpec { read_only: vec!["../usr".to_owned()], ..image.spec() };
+    assert!(Container::start(&bad).err().unwrap().to_string().contains("../usr"));
+}
+
+#[test]
 fn wrong_specs_are_named() {
     let image = Image::new();
     let none = ContainerSpec { layers: Vec::new(), ..image.spec() };

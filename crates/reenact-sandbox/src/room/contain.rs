@@ -228,6 +228,11 @@ pub fn plan(spec: &ContainerSpec, mode: &Mode, stage: &str) -> Result<Plan, Sand
     plan.mount("/ as private", Path::new("none"), "/", "", libc::MS_REC | libc::MS_PRIVATE, "");
     plan.hostname(&spec.hostname);
     let root = overlay(&mut plan, spec, stage);
+    for name in read_only(spec)? {
+        let dir = format!("{root}/{name}");
+        plan.mount(&format!("/{name} on itself"), Path::new(&dir), &dir, "", libc::MS_BIND, "");
+        plan.setattr(&dir, false, ATTR_RDONLY | ATTR_NODEV);
+    }
     kernel_trees(&mut plan, spec, mode, &root);
     for mount in &spec.mounts {
         let target = format!("{root}/{}", mount.target.trim_matches('/'));
@@ -252,6 +257,21 @@ pub fn plan(spec: &ContainerSpec, mode: &Mode, stage: &str) -> Result<Plan, Sand
     plan.seccomp(random_u64()?, &filter::program(filter::Kind::Container, random_u64()?));
     plan.room();
     Ok(plan)
+}
+
+/// The directories to be made read-only. What the topmost layer that has the name says is what the overlay shows.
+fn read_only(spec: &ContainerSpec) -> Result<Vec<&str>, SandboxError> {
+    let mut names = Vec::new();
+    for name in &spec.read_only {
+        if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+            return Err(bad(Path::new(name), "is not the name of a top-level directory"));
+        }
+        let seen = spec.layers.iter().find_map(|l| l.join(name).symlink_metadata().ok());
+        if seen.is_some_and(|meta| meta.is_dir()) {
+            names.push(name.as_str());
+        }
+    }
+    Ok(names)
 }
 
 fn namespaces(plan: &mut Plan, spec: &ContainerSpec, mode: &Mode) {
