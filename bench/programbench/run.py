@@ -12,6 +12,7 @@ worker and half of it for two. Scores have to be equal test by test, or the exit
 import argparse
 import json
 import pathlib
+import statistics
 import sys
 
 import engines
@@ -48,27 +49,33 @@ def root_tar(given):
 
 
 def median(measured):
-    """The measurement whose wall time is the median; with all wall times beside it."""
+    """The measurement whose wall time is the median; with all wall times, in order, beside it."""
     ordered = sorted(measured, key=lambda m: m["wall_s"])
     return {**ordered[len(ordered) // 2], "walls": [m["wall_s"] for m in measured]}
 
 
 def measure(lab, args, results):
-    parts = args.parts.split(",")
+    """Everything that is to be compared is measured in turn, round by round: machines drift."""
     instances = {"serial": suite.SERIAL, "xdist": suite.XDIST}
     for variant in args.variants.split(","):
-        instance = instances[variant]
         for submission in args.submissions.split(","):
-            if "bare" in parts:
-                keep(lab, results, f"bare {variant} {submission} 1", median([lab.bare(submission, instance) for _ in range(args.repeat)]))
             for workers in map(int, args.workers.split(",")):
-                name = f"{variant} {submission} {workers}"
-                if "ours" in parts:
-                    keep(lab, results, f"ours {name}", median([lab.ours(submission, instance, workers) for _ in range(args.repeat)]))
-                slow = submission != "gold"
-                if "official" in parts and (args.official_weak or not slow):
-                    times = 1 if slow else args.repeat
-                    keep(lab, results, f"official {name}", median([lab.official(submission, instance, workers) for _ in range(times)]))
+                one_line(lab, args, results, f"{variant} {submission} {workers}", (submission, instances[variant], workers))
+
+
+def one_line(lab, args, results, name, what):
+    parts, slow = args.parts.split(","), what[0] != "gold"
+    tools = {"bare": lab.bare, "ours": lab.ours, "official": lab.official}
+    rounds = {tool: 1 if tool == "official" and slow else args.repeat for tool in tools if tool in parts}
+    if slow and not args.official_weak:
+        rounds.pop("official", None)
+    measured = {tool: [] for tool in rounds}
+    for i in range(args.repeat):
+        for tool, times in rounds.items():
+            if i < times:
+                measured[tool].append(tools[tool](*what))
+    for tool, found in measured.items():
+        keep(lab, results, f"{tool} {name}", median(found))
 
 
 def keep(lab, results, name, measured):
@@ -95,16 +102,28 @@ def differences(results):
     return found
 
 
+def ratio(slow, fast):
+    """How many times longer: the median over rounds where both were measured in the same ones."""
+    if not slow or not fast:
+        return "–"
+    pairs = list(zip(slow["walls"], fast["walls"]))
+    if len(slow["walls"]) != len(fast["walls"]):
+        pairs = [(slow["wall_s"], fast["wall_s"])]
+    return f"{statistics.median(a / b for a, b in pairs):.2f}"
+
+
+def seconds(measured):
+    return f"{measured['wall_s']:.2f}" if measured else "–"
+
+
 def table(results):
     lines = ["| suite | submission | workers | passed | bare pytest, s | reenact, s | official, s | official / reenact | reenact / bare |", "|---|---|---|---|---|---|---|---|---|"]
     keys = sorted({name.split(" ", 1)[1] for name in results if name.split(" ")[0] in ("ours", "official")})
     for key in keys:
-        variant, submission, workers = key.split(" ")
-        bare, ours, theirs = results.get(f"bare {variant} {submission} 1"), results.get(f"ours {key}"), results.get(f"official {key}")
+        bare, ours, theirs = (results.get(f"{tool} {key}") for tool in ("bare", "ours", "official"))
         known = ours or theirs
-        cell = lambda m: f"{m['wall_s']:.2f}" if m else "–"
-        ratio = lambda a, b: f"{a['wall_s'] / b['wall_s']:.2f}" if a and b else "–"
-        lines.append(f"| {variant} | {submission} | {workers} | {known.get('passed')}/{known.get('tests')} | {cell(bare)} | {cell(ours)} | {cell(theirs)} | {ratio(theirs, ours)} | {ratio(ours, bare)} |")
+        cells = [*key.split(" "), f"{known.get('passed')}/{known.get('tests')}", seconds(bare), seconds(ours), seconds(theirs), ratio(theirs, ours), ratio(ours, bare)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -19,7 +19,14 @@ const BLOCK: usize = 512;
 const OUTSIDE: &str = "/dev/shm/reenact-fuzz-outside";
 
 fn limits() -> UnpackLimits {
-    UnpackLimits { entries: 64, bytes: 256 << 10, path: 1000, depth: 12, ratio: 400, ratio_from: 64 << 10 }
+    UnpackLimits {
+        entries: 64,
+        bytes: 256 << 10,
+        path: 1000,
+        depth: 12,
+        ratio: 400,
+        ratio_from: 64 << 10,
+    }
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -51,7 +58,11 @@ fn check(stream: &[u8]) {
     let result = unpack_layer(stream, &dest, &limits(), "layer", true);
 
     assert_eq!(names(scratch.path()), ["canary", "outer"], "something was made beside the tree");
-    assert_eq!(names(&scratch.path().join("outer")), ["canary", "dest"], "something was made beside the tree");
+    assert_eq!(
+        names(&scratch.path().join("outer")),
+        ["canary", "dest"],
+        "something was made beside the tree"
+    );
     for canary in &canaries {
         assert_eq!(fs::read(canary).expect("a canary"), b"untouched");
         assert_eq!(fs::metadata(canary).expect("a canary").nlink(), 1, "linked from within");
@@ -65,7 +76,9 @@ fn check(stream: &[u8]) {
     assert!(bytes <= limits().bytes, "{bytes} bytes");
     match result {
         Ok(unpacked) => assert!(bytes <= unpacked.bytes, "{bytes} {unpacked:?}"),
-        Err(ImageError::Entry { .. } | ImageError::TooLarge { .. } | ImageError::Damaged { .. }) => {}
+        Err(
+            ImageError::Entry { .. } | ImageError::TooLarge { .. } | ImageError::Damaged { .. },
+        ) => {}
         Err(error) => panic!("an archive passed for a fault of the machine: {error:?}"),
     }
     reenact_sandbox::unpack::remove_tree(&dest).expect("whatever was made can be removed");

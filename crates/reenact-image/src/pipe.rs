@@ -70,7 +70,8 @@ impl Drop for Pipe<'_> {
     }
 }
 
-/// Starts the thread. `hash_packed`: whether the packed digest is asked for; where it is not, it is that of nothing.
+/// Starts the thread. `hash_packed`: whether the packed digest is asked for; where it is not, it is that of
+/// nothing (or, of a stream that is not compressed, the plain one).
 pub(crate) fn start<'scope, R: Read + Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     input: R,
@@ -97,6 +98,7 @@ fn produce<R: Read>(
 ) -> io::Result<Digests> {
     let counted = Counted { input, bytes: 0, hasher: hash_packed.then(Sha256::new) };
     let mut stream = Decoder::new(BufReader::with_capacity(PIECE, counted))?;
+    let is_plain = stream.is_plain();
     let mut hasher = Sha256::new();
     let mut total = 0u64;
     loop {
@@ -124,8 +126,13 @@ fn produce<R: Read>(
         }
     }
     let counted = stream.finish()?;
-    let packed = Digest::from_hasher(counted.hasher.unwrap_or_default());
-    Ok(Digests { packed, plain: Digest::from_hasher(hasher), plain_bytes: total })
+    let plain = Digest::from_hasher(hasher);
+    let packed = if is_plain {
+        plain.clone()
+    } else {
+        Digest::from_hasher(counted.hasher.unwrap_or_default())
+    };
+    Ok(Digests { packed, plain, plain_bytes: total })
 }
 
 fn too_large(why: String) -> io::Error {
@@ -193,8 +200,16 @@ impl<R: Read> Decoder<R> {
             }
             [b'B', b'Z', b'h', ..] => unsupported("bzip2"),
             [0xfd, b'7', b'z', b'X', b'Z', ..] => unsupported("xz"),
-            _ => Ok(Self::Plain(input)),
+            _ => {
+                // The same bytes are not hashed twice.
+                input.get_mut().hasher = None;
+                Ok(Self::Plain(input))
+            }
         }
+    }
+
+    fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
     }
 
     fn get_ref(&self) -> &Counted<R> {

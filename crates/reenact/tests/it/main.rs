@@ -15,6 +15,7 @@ mod main_job;
 mod probes;
 mod programbench_eval;
 mod programbench_formats;
+mod programbench_meddling;
 mod programbench_official;
 mod support;
 mod unprivileged;

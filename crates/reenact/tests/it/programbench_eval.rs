@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-const ID: &str = "reenact__answers.0000000";
+pub const ID: &str = "reenact__answers.0000000";
 const TAG: &str = "task_cleanroom_v6";
 const LONG: Duration = Duration::from_secs(120);
 
@@ -39,16 +39,16 @@ fn store() -> PathBuf {
     store
 }
 
-type File<'a> = (&'a str, u32, String);
+pub type File<'a> = (&'a str, u32, String);
 
 /// A scratch directory with a task; its runs and test archives come with each test.
-struct Stage {
-    scratch: Scratch,
+pub struct Stage {
+    pub scratch: Scratch,
     store: PathBuf,
 }
 
 impl Stage {
-    fn new(branches: &[(&str, &[&str])]) -> Self {
+    pub fn new(branches: &[(&str, &[&str])]) -> Self {
         let stage = Self { scratch: Scratch::new(), store: store() };
         let list: serde_json::Map<String, Value> = branches
             .iter()
@@ -64,7 +64,7 @@ impl Stage {
         stage
     }
 
-    fn pack(&self, path: &str, files: &[File<'_>]) {
+    pub fn pack(&self, path: &str, files: &[File<'_>]) {
         let path = self.scratch.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let files: Vec<_> =
@@ -73,7 +73,7 @@ impl Stage {
     }
 
     /// A branch: tests of one module, run by pytest with these options.
-    fn blob(&self, branch: &str, options: &str, tests: &str) {
+    pub fn blob(&self, branch: &str, options: &str, tests: &str) {
         let run = format!(
             "#!/bin/bash\ncd \"$(dirname \"$0\")/..\"\npython3 -m pytest eval/tests -q --timeout=60 --timeout-method=thread --junitxml=eval/results.xml {options}\n"
         );
@@ -81,16 +81,16 @@ impl Stage {
     }
 
     fn script(&self, branch: &str, run: &str, tests: &str) {
-        self.pack(
-            &format!("blobs/{ID}/tests/{branch}.tar.gz"),
-            &[
-                ("eval/run.sh", 0o755, run.to_owned()),
-                ("eval/tests/test_m.py", 0o644, tests.to_owned()),
-            ],
-        );
+        let tests = ("eval/tests/test_m.py", 0o644, tests.to_owned());
+        self.archive(branch, &[("eval/run.sh", 0o755, run.to_owned()), tests]);
     }
 
-    fn submission(&self, run: &str, files: &[File<'_>]) {
+    /// A branch of any files.
+    pub fn archive(&self, branch: &str, files: &[File<'_>]) {
+        self.pack(&format!("blobs/{ID}/tests/{branch}.tar.gz"), files);
+    }
+
+    pub fn submission(&self, run: &str, files: &[File<'_>]) {
         self.pack(&format!("{run}/{ID}/submission.tar.gz"), files);
     }
 
@@ -101,20 +101,20 @@ impl Stage {
         command
     }
 
-    fn eval(&self, args: &[&str]) -> Ran {
+    pub fn eval(&self, args: &[&str]) -> Ran {
         Ran::from(self.command(args).output().unwrap())
     }
 
-    fn official(&self, run: &str) -> Value {
+    pub fn official(&self, run: &str) -> Value {
         self.scratch.json(&format!("{run}/{ID}/{ID}.eval.json"))
     }
 
-    fn sidecar(&self, run: &str) -> Value {
+    pub fn sidecar(&self, run: &str) -> Value {
         self.scratch.json(&format!("{run}/{ID}/{ID}.reenact.json"))
     }
 
     /// `passed/total` of both scores.
-    fn scores(&self, run: &str) -> (String, String) {
+    pub fn scores(&self, run: &str) -> (String, String) {
         let sidecar = self.sidecar(run);
         let show = |s: &Value| format!("{}/{}", s["passed"], s["total"]);
         (show(&sidecar["official"]), show(&sidecar["strict"]))
@@ -137,23 +137,23 @@ impl Stage {
     }
 }
 
-fn shell(script: &str) -> File<'_> {
+pub fn shell(script: &str) -> File<'_> {
     ("executable.sh", 0o755, format!("#!/bin/sh\n{script}\n"))
 }
 
-fn copies() -> File<'static> {
+pub fn copies() -> File<'static> {
     ("compile.sh", 0o755, "#!/bin/sh\ncp executable.sh executable\n".to_owned())
 }
 
 /// Ten tests; the right answer to i is i.
-const ANSWERS: &str = "\
+pub const ANSWERS: &str = "\
 import subprocess, pytest
 @pytest.mark.parametrize('i', range(10))
 def test_case(i):
     assert subprocess.run(['./executable', str(i)], capture_output=True, text=True).stdout == f'{i}\\n'
 ";
 
-const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 10] = [
     "eval.tests.test_m.test_case[0]",
     "eval.tests.test_m.test_case[1]",
     "eval.tests.test_m.test_case[2]",
