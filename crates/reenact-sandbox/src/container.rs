@@ -57,8 +57,8 @@ pub struct ContainerSpec {
     pub capabilities: u64,
     /// Set-uid programs gain nothing.
     pub no_new_privileges: bool,
-    /// Top-level directories of the image that cannot be changed: names without a slash (`usr`). Those that are not directories
-    /// of the image (`bin`, where it is a link to `usr/bin`) are left alone.
+    /// Directories and files of the image that cannot be changed: `usr`, `workspace/eval`. What is neither (`bin`, where it is a
+    /// link to `usr/bin`), or lies behind a link, is left alone.
     pub read_only: Vec<String>,
     /// Host files or directories, read-only.
     pub mounts: Vec<Mount>,

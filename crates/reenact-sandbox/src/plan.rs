@@ -108,6 +108,10 @@ impl Plan {
         self.step("drop capabilities from the bounding set", step::DROP_BOUNDING).u64(keep);
     }
 
+    pub fn capabilities(&mut self, keep: u64) {
+        self.step("let go of capabilities", step::CAPABILITIES).u64(keep);
+    }
+
     pub fn no_new_privs(&mut self) {
         self.step("set no_new_privs", step::NO_NEW_PRIVS);
     }

@@ -163,6 +163,9 @@ pub fn devices(plan: &mut Plan, dev: &str) {
         plan.mkfile(&full, 0o666);
         let source = Path::new("/dev").join(name);
         plan.mount(&format!("/dev/{name}"), &source, &full, "", libc::MS_BIND, "");
+        // The node is the host's: nobody may change its mode or owner. Writing to a device is another matter than writing to
+        // the file system that it lies on.
+        plan.setattr(&full, false, ATTR_RDONLY | ATTR_NOSUID);
     }
     for (target, name) in [
         ("/proc/self/fd", "fd"),

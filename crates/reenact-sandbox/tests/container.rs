@@ -168,6 +168,15 @@ fn users_and_rights() {
     );
     assert_eq!(run(&container, "unshare -n true 2>/dev/null || echo no"), "no");
     assert_eq!(run(&container, "cat /proc/1/environ /proc/1/maps 2>/dev/null || echo no"), "no");
+    // Device nodes are the host's: usable, and nothing else.
+    assert_eq!(run(&container, "chmod 600 /dev/full 2>/dev/null || echo no"), "no");
+    assert_eq!(run(&container, "chown 5 /dev/null 2>/dev/null || echo no"), "no");
+    assert_eq!(run(&container, "echo x > /dev/null && head -c 3 /dev/zero | wc -c"), "3");
+    let caps = run(&container, "sed -n 's/CapPrm:\\s*//p' /proc/1/status");
+    assert_eq!(u64::from_str_radix(&caps, 16).unwrap(), 0b1110_0000, "of pid 1");
+    let mut nobody = sh("id -u");
+    nobody.user.uid = u32::MAX;
+    assert_eq!(container.exec(nobody).unwrap().end, ExecEnd::NotFound { errno: libc::EINVAL });
     assert_eq!(run(&container, "cat /proc/kcore 2>/dev/null | head -c 9 | wc -c"), "0");
     let mask = run(&container, "sed -n 's/CapEff:\\s*//p' /proc/self/status");
     let mask = u64::from_str_radix(&mask, 16).unwrap();
@@ -299,9 +308,14 @@ fn read_only_directories_stay_as_they_are() {
     let image = Image::new();
     std::fs::create_dir_all(image.at("base/opt/deep")).unwrap();
     std::fs::write(image.at("base/opt/deep/tool"), "as built").unwrap();
+    std::fs::create_dir_all(image.at("base/srv/suite")).unwrap();
+    std::fs::write(image.at("base/srv/suite/test"), "as built").unwrap();
+    std::fs::write(image.at("base/srv/file"), "as built").unwrap();
     let spec = ContainerSpec {
         // `bin` is a link here, `none` is not there at all.
-        read_only: ["opt", "bin", "none"].map(str::to_owned).to_vec(),
+        read_only: ["opt", "bin", "none", "srv/suite", "srv/file", "bin/sh", "none/none"]
+            .map(str::to_owned)
+            .to_vec(),
         ..image.spec()
     };
     let container = Container::start(&spec).unwrap();
@@ -309,12 +323,44 @@ fn read_only_directories_stay_as_they_are() {
         mv /opt/deep /opt/other 2>/dev/null || echo no
         rm -rf /opt 2>/dev/null || echo no
         mount -o remount,rw /opt 2>/dev/null || echo no
-        cat /opt/deep/tool; echo; echo x > /workspace/x && echo yes";
-    assert_eq!(run(&container, script), "no\nno\nno\nno\nas built\nyes");
+        (echo x > /srv/suite/test) 2>/dev/null || echo no
+        (echo x > /srv/file) 2>/dev/null || echo no
+        mv /srv/suite /srv/other 2>/dev/null || echo no
+        mv /srv /other 2>/dev/null || echo no
+        cat /opt/deep/tool; echo; echo x > /workspace/x && echo x > /srv/x && echo yes";
+    assert_eq!(run(&container, script), "no\nno\nno\nno\nno\nno\nno\nno\nas built\nyes");
     assert!(!container.upper().join("opt").exists());
     let image = Image::new();
     let bad = ContainerSpec { read_only: vec!["../usr".to_owned()], ..image.spec() };
     assert!(Container::start(&bad).err().unwrap().to_string().contains("../usr"));
+}
+
+/// A program that stops whatever it can: a command of the same user, caught before it executed, must not take pid 1 with it.
+#[test]
+fn whoever_stops_everything_stops_no_one_else() {
+    let image = Image::new();
+    let container = image.start();
+    let storm = "while :; do for p in /proc/[0-9]*; do p=${p#/proc/};
+        [ $p = 1 ] || [ $p = $$ ] || kill -STOP $p 2>/dev/null; done; done";
+    std::thread::scope(|scope| {
+        let (send, handle) = std::sync::mpsc::channel();
+        let (mut out, mut err) = (std::io::sink(), std::io::sink());
+        let container = &container;
+        let storming = scope.spawn(move || {
+            let sinks = Sinks { stdout: &mut out, stderr: &mut err };
+            container.exec_with_handle(sh(storm), sinks, |h| send.send(h).unwrap()).unwrap()
+        });
+        let handle = handle.recv().unwrap();
+        for _ in 0..40 {
+            let mut command = sh("true");
+            command.command.wall = Some(Duration::from_millis(100));
+            let done = container.exec(command).unwrap();
+            assert!(matches!(done.end, ExecEnd::WallLimit | ExecEnd::Exit { code: 0 }), "{done:?}");
+        }
+        handle.stop();
+        assert_eq!(storming.join().unwrap().end, ExecEnd::Stopped);
+    });
+    assert_eq!(run(&container, "echo fine"), "fine");
 }
 
 #[test]

@@ -104,6 +104,8 @@ pub mod step {
     pub const SERVE: u8 = 28;
     /// Broker: the reference's private libraries, as NUL-terminated paths one after the other.
     pub const HIDE: u8 = 29;
+    /// Reduces pid 1's own capabilities to these (u64).
+    pub const CAPABILITIES: u8 = 30;
 }
 
 /// Kinds of workspace entries on the wire.

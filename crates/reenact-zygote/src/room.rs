@@ -13,8 +13,6 @@ const SOCKET: i32 = 0;
 const MOST: usize = 16;
 /// Commands at once.
 const COMMANDS: usize = 512;
-const CLONE_VM: usize = 0x100;
-const CLONE_VFORK: usize = 0x4000;
 
 /// A command that runs: its number, and its process, which leads its session.
 #[derive(Clone, Copy)]
@@ -33,6 +31,8 @@ struct Room<'a> {
     descriptors: [i32; MOST],
     waiting: usize,
     commands: [Command; COMMANDS],
+    /// Why the command in each place could not be executed (errno), or 0. Shared with the children until they execute.
+    faults: *mut i32,
 }
 
 /// Serves until the host closes the socket.
@@ -46,10 +46,19 @@ pub fn serve(state: &State) -> ! {
         descriptors: [-1; MOST],
         waiting: 0,
         commands: [Command { id: 0, pid: 0 }; COMMANDS],
+        faults: shared_faults(),
     };
     match room.run() {
         Ok(()) => sys::exit(0),
         Err(_) => sys::exit(108),
+    }
+}
+
+fn shared_faults() -> *mut i32 {
+    // SAFETY: a fresh shared anonymous mapping (PROT_READ|PROT_WRITE, MAP_SHARED|MAP_ANONYMOUS).
+    match unsafe { call(nr::MMAP, [0, COMMANDS * 4, 3, 0x21, usize::MAX, 0]) } {
+        Ok(at) => at as *mut i32,
+        Err(_) => sys::exit(102),
     }
 }
 
@@ -182,7 +191,7 @@ impl Room<'_> {
         self.waiting -= count;
         let free = self.commands.iter().position(|c| c.pid == 0);
         let started = match free {
-            Some(_) => self.start(&request, who, &given[..count]),
+            Some(at) => self.start(&request, who, &given[..count], at),
             None => Err(sys::EAGAIN),
         };
         for fd in &given[..count] {
@@ -190,15 +199,17 @@ impl Room<'_> {
         }
         match (started, free) {
             (Ok(pid), Some(at)) => self.commands[at] = Command { id: request.id, pid },
-            (Err(errno), _) => {
-                self.out.u32(13);
-                self.out.u8(re::NOT_STARTED);
-                self.out.u64(request.id);
-                self.out.u32(errno as u32);
-            }
+            (Err(errno), _) => self.not_started(request.id, errno),
             (Ok(_), None) => {}
         }
         Ok(())
+    }
+
+    fn not_started(&mut self, id: u64, errno: i32) {
+        self.out.u32(13);
+        self.out.u8(re::NOT_STARTED);
+        self.out.u64(id);
+        self.out.u32(errno as u32);
     }
 
     fn start(
@@ -206,6 +217,7 @@ impl Room<'_> {
         request: &ExecRequest<'_>,
         who: Option<&ExecAs<'_>>,
         given: &[i32],
+        at: usize,
     ) -> Result<i32, i32> {
         // The kernel wants an aligned array.
         let mut groups = Buf::new(who.map_or(0, |w| w.groups.len()).max(1));
@@ -230,31 +242,34 @@ impl Room<'_> {
             paths: paths.bytes(),
             argv,
             env: argv + (request.argv.count as usize + 1) * 8,
-            errno: 0,
+            // SAFETY: `at` is a place of the table, and so within the mapping.
+            fault: unsafe { self.faults.add(at) },
         };
+        // SAFETY: as above; no child has this place.
+        unsafe { child.fault.write_volatile(0) };
         let mut unused = -1;
-        let flags = CLONE_VM | CLONE_VFORK | sys::SIGCHLD;
+        // With memory of its own, and without waiting: from the moment when it has its user's ids until it executes, a program
+        // of the same user can stop the child, and whoever waited for it would wait for ever.
         let arg = core::ptr::from_mut(&mut child) as usize;
-        let pid = clone(flags, self.stack.top(), &mut unused, in_child, arg);
-        // SAFETY: the child has exec'd or ended; it wrote this through its own pointer.
-        let errno = unsafe { (&raw const child.errno).read_volatile() };
+        let pid = clone(sys::SIGCHLD, self.stack.top(), &mut unused, in_child, arg);
         pointers.release();
         paths.release();
         groups.release();
-        let pid = pid?;
-        if errno != 0 {
-            // It exited; it is not in the table, so its status is dropped when it is reaped.
-            return Err(errno);
-        }
-        Ok(pid)
+        pid
     }
 
     /// Reaps every child that has ended: commands are reported, orphans are not.
     fn reap(&mut self) {
         while let Ok(Some((pid, status, usage))) = sys::wait4(-1, sys::WALL | sys::WNOHANG) {
-            let Some(command) = self.commands.iter_mut().find(|c| c.pid == pid) else { continue };
-            let id = command.id;
-            command.pid = 0;
+            let Some(at) = self.commands.iter().position(|c| c.pid == pid) else { continue };
+            let id = self.commands[at].id;
+            self.commands[at].pid = 0;
+            // SAFETY: `at` is a place of the table, and so within the mapping; the child has ended.
+            let fault = unsafe { self.faults.add(at).read_volatile() };
+            if fault != 0 {
+                self.not_started(id, fault);
+                continue;
+            }
             let us = |sec: i64, usec: i64| (sec * 1_000_000 + usec) as u64;
             self.out.u32(1 + 8 + 4 + 8 + 8);
             self.out.u8(re::EXITED);
@@ -283,6 +298,8 @@ impl Room<'_> {
             return Ok(()); // it ended at the same time
         };
         let leader = command.pid;
+        // It may not lead its session yet.
+        let _killed = sys::kill(leader, sys::SIGKILL);
         // Processes may be forked while we look: again until none is found, a bounded number of times.
         for _ in 0..50 {
             if kill_session(leader, &mut self.scratch) == 0 {
@@ -338,22 +355,22 @@ struct Child<'a> {
     paths: &'a [u8],
     argv: usize,
     env: usize,
-    errno: i32,
+    fault: *mut i32,
 }
 
 extern "C" fn in_child(arg: usize) -> ! {
     let child = arg as *mut Child<'_>;
-    // SAFETY: pid 1 is suspended by CLONE_VFORK and keeps the `Child` until we exec or exit.
+    // SAFETY: our copy of pid 1's memory has the `Child`, and nobody else writes to it.
     let errno = unsafe { prepare_and_exec(&*child) };
-    // SAFETY: as above.
-    unsafe { (&raw mut (*child).errno).write_volatile(errno) };
+    // SAFETY: the mapping is shared, and the place is ours until pid 1 has reaped us.
+    unsafe { (*child).fault.write_volatile(errno) };
     sys::exit(127)
 }
 
 /// Returns only on failure, with the errno.
 ///
 /// # Safety
-/// Raw calls only: shares memory with pid 1.
+/// `child` holds strings and arrays for the kernel, as [`Room::start`] lays them out.
 unsafe fn prepare_and_exec(child: &Child<'_>) -> i32 {
     const ENOEXEC_AND_ABSENT: [i32; 3] = [sys::ENOENT, 20, 13]; // ENOENT, ENOTDIR, EACCES: try the next directory
     let none = 0u64;
@@ -423,6 +440,10 @@ unsafe fn place(given: &[i32]) -> sys::Res {
 /// # Safety
 /// As [`prepare_and_exec`].
 unsafe fn become_user(who: &ExecAs<'_>, groups: &[u8]) -> sys::Res {
+    // To the kernel, -1 means "as it is", which is root.
+    if who.uid == u32::MAX || who.gid == u32::MAX {
+        return Err(22);
+    }
     if !who.set_ids {
         return Ok(0);
     }

@@ -113,6 +113,7 @@ fn one(r: &mut Reader<'_>, state: &mut State) -> Option<Res> {
             setattr(path, recursive != 0, set)
         }
         step::DROP_BOUNDING => drop_bounding(r.u64()?),
+        step::CAPABILITIES => keep_capabilities(r.u64()?),
         // PR_SET_NO_NEW_PRIVS
         step::NO_NEW_PRIVS => prctl(38, 1),
         // PR_SET_DUMPABLE
@@ -412,6 +413,18 @@ fn drop_bounding(keep: u64) -> Res {
         prctl(PR_CAPBSET_DROP, cap)?;
     }
     Ok(0)
+}
+
+/// Lets go of every capability not in `keep`.
+fn keep_capabilities(keep: u64) -> Res {
+    /// _LINUX_CAPABILITY_VERSION_3
+    const VERSION: u32 = 0x2008_0522;
+    let header = [VERSION, 0];
+    let (low, high) = (keep as u32, (keep >> 32) as u32);
+    // struct __user_cap_data_struct [2]: effective, permitted, inheritable.
+    let data = [low, low, 0, high, high, 0];
+    // SAFETY: buffers of the kernel's layout.
+    unsafe { call(nr::CAPSET, [header.as_ptr() as usize, data.as_ptr() as usize, 0, 0, 0, 0]) }
 }
 
 fn seccomp(program: &[u8]) -> Res {

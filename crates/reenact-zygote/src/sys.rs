@@ -62,6 +62,7 @@ pub mod nr {
     pub const PIPE2: usize = 293;
     pub const PRLIMIT64: usize = 302;
     pub const SECCOMP: usize = 317;
+    pub const CAPSET: usize = 126;
     pub const FCHOWNAT: usize = 260;
     pub const MOUNT_SETATTR: usize = 442;
     pub const CLOSE_RANGE: usize = 436;

@@ -15,6 +15,10 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
+/// KILL, SETGID, SETUID (bits of capability(7)).
+const PID_1_KEPT: u64 = 1 << 5 | 1 << 6 | 1 << 7;
+/// What `mount(2)` takes as options: a page. It cuts longer ones off without a word.
+const OPTIONS_MAX: usize = 4094;
 /// A number no host reaches; control groups take it for no limit.
 const NO_LIMIT: u64 = 1 << 62;
 /// What of /proc is read-only, and what is covered, in containers of the common engines (OCI runtime-spec, `maskedPaths` and
@@ -227,7 +231,7 @@ pub fn plan(spec: &ContainerSpec, mode: &Mode, stage: &str) -> Result<Plan, Sand
     plan.fork();
     plan.mount("/ as private", Path::new("none"), "/", "", libc::MS_REC | libc::MS_PRIVATE, "");
     plan.hostname(&spec.hostname);
-    let root = overlay(&mut plan, spec, stage);
+    let root = overlay(&mut plan, spec, stage)?;
     for name in read_only(spec)? {
         let dir = format!("{root}/{name}");
         plan.mount(&format!("/{name} on itself"), Path::new(&dir), &dir, "", libc::MS_BIND, "");
@@ -255,19 +259,31 @@ pub fn plan(spec: &ContainerSpec, mode: &Mode, stage: &str) -> Result<Plan, Sand
     }
     plan.not_dumpable();
     plan.seccomp(random_u64()?, &filter::program(filter::Kind::Container, random_u64()?));
+    // What a root of the container may do comes from the bounding set when it executes; pid 1 only changes users and kills.
+    plan.capabilities(PID_1_KEPT);
     plan.room();
     Ok(plan)
 }
 
-/// The directories to be made read-only. What the topmost layer that has the name says is what the overlay shows.
+/// The places to be made read-only. What the topmost layer that has the name says is what the overlay shows.
 fn read_only(spec: &ContainerSpec) -> Result<Vec<&str>, SandboxError> {
     let mut names = Vec::new();
     for name in &spec.read_only {
-        if name.is_empty() || name.contains('/') || name == "." || name == ".." {
-            return Err(bad(Path::new(name), "is not the name of a top-level directory"));
+        let path = Path::new(name);
+        let plain = path.components().all(|c| matches!(c, Component::Normal(_)));
+        if name.is_empty() || !plain {
+            return Err(bad(path, "is not a path below the image's root"));
         }
-        let seen = spec.layers.iter().find_map(|l| l.join(name).symlink_metadata().ok());
-        if seen.is_some_and(|meta| meta.is_dir()) {
+        let seen = |place: &Path| {
+            spec.layers
+                .iter()
+                .find_map(|l| l.join(place).symlink_metadata().ok())
+                .map(|m| m.file_type())
+        };
+        // A link on the way could lead anywhere.
+        let way = path.ancestors().skip(1).filter(|p| *p != Path::new(""));
+        let reached = way.into_iter().all(|p| seen(p).is_some_and(|t| t.is_dir()));
+        if reached && seen(path).is_some_and(|t| t.is_dir() || t.is_file()) {
             names.push(name.as_str());
         }
     }
@@ -294,7 +310,7 @@ fn namespaces(plan: &mut Plan, spec: &ContainerSpec, mode: &Mode) {
 
 /// Mounts the root; gives its path under the stage. The layers are bound to short names first: the options of a mount are a
 /// page at most, whatever the store's path is, and the mount table then shows nothing of the host.
-fn overlay(plan: &mut Plan, spec: &ContainerSpec, stage: &str) -> String {
+fn overlay(plan: &mut Plan, spec: &ContainerSpec, stage: &str) -> Result<String, SandboxError> {
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
     plan.mount("the stage", Path::new("tmpfs"), stage, "tmpfs", flags, "mode=755,size=1m");
     let own = spec.scratch.join("own");
@@ -316,6 +332,10 @@ fn overlay(plan: &mut Plan, spec: &ContainerSpec, stage: &str) -> String {
         "lowerdir={},upperdir={changes}/upper,workdir={changes}/work,userxattr,volatile",
         ways.join(":")
     );
+    if options.len() > OPTIONS_MAX {
+        let what = format!("an image of {} layers is too much for one mount", spec.layers.len());
+        return Err(bad(&spec.scratch, what));
+    }
     plan.mount(
         "the root (overlay)",
         Path::new("overlay"),
@@ -327,7 +347,7 @@ fn overlay(plan: &mut Plan, spec: &ContainerSpec, stage: &str) -> String {
     for way in ways.iter().chain([&changes]) {
         plan.umount(way, libc::MNT_DETACH);
     }
-    root
+    Ok(root)
 }
 
 /// /proc, /sys and /dev as the common engines give them.
@@ -366,6 +386,7 @@ fn cover(plan: &mut Plan, host: &str, place: &str, names: &[&str]) {
             plan.mount(&full, Path::new("tmpfs"), &full, "tmpfs", flags, "size=4k");
         } else {
             plan.mount(&full, Path::new("/dev/null"), &full, "", libc::MS_BIND, "");
+            plan.setattr(&full, false, ATTR_RDONLY | ATTR_NOSUID);
         }
     }
 }
