@@ -190,6 +190,11 @@ impl Container {
         self.room.is_alive()
     }
 
+    /// Kills everything in it at once, also where pid 1 no longer does what it is told. Commands under way then fail.
+    pub fn kill(&self) {
+        self.room.kill();
+    }
+
     /// The container's root, as the host can look at it while the container runs (`/proc/self/fd/N`).
     pub fn root(&self) -> &Path {
         self.room.root()

@@ -37,7 +37,8 @@ pub fn select<'a>(
     selected: &'a [Instance],
     is_known: &dyn Fn(&str) -> bool,
 ) -> Result<Selected<'a>, EvalError> {
-    if !run.is_dir() {
+    // An instance's own directory is none either.
+    if !run.is_dir() || run.join("submission.tar.gz").exists() {
         return Err(EvalError::NotARun(run.to_path_buf()));
     }
     let target = match output {

@@ -35,6 +35,8 @@ pub enum Told {
     Contradictory,
     /// By a worker that replaced one that died, and so was started after the program under test.
     LateWorker,
+    /// After code had been loaded that was changed while the tests ran.
+    AfterChange,
 }
 
 /// Everything that a session told.
@@ -46,6 +48,12 @@ pub struct Evidence {
     pub begun: bool,
     /// pytest came to its end.
     pub ended: bool,
+    /// When it began: nanoseconds since 1970, by the clock that files have their times from.
+    #[serde(default)]
+    pub began: Option<u64>,
+    /// Code that was changed while the tests ran and then loaded by pytest, at most 100 files; nothing told later counts.
+    #[serde(default)]
+    pub changed: Vec<String>,
     /// The process that told is closed to others of its user.
     pub hidden: bool,
     /// Lines that were not the plugin's.
@@ -59,7 +67,8 @@ pub struct Evidence {
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Message {
-    Hello { pytest: String, python: String, hidden: bool },
+    Hello { pytest: String, python: String, hidden: bool, began: u64 },
+    Changed { path: String },
     Test { name: String, phases: BTreeMap<String, String>, late: bool },
     Collect { name: String },
     Bye {},
@@ -188,10 +197,16 @@ impl<'a> LineReader<'a> {
     fn record(&mut self, message: Message) {
         let evidence = &mut self.evidence;
         match message {
-            Message::Hello { pytest, python, hidden } => {
+            Message::Hello { pytest, python, hidden, began } => {
                 evidence.begun = true;
+                evidence.began = Some(began);
                 evidence.hidden = hidden;
                 evidence.versions = Some((pytest, python));
+            }
+            Message::Changed { path } => {
+                if evidence.changed.len() < 100 {
+                    evidence.changed.push(path);
+                }
             }
             Message::Bye {} => evidence.ended = true,
             Message::Collect { name } => {
@@ -200,7 +215,11 @@ impl<'a> LineReader<'a> {
                 }
             }
             Message::Test { name, phases, late } => {
-                let told = if late { Told::LateWorker } else { outcome(&phases) };
+                let told = match (evidence.changed.is_empty(), late) {
+                    (false, _) => Told::AfterChange,
+                    (true, true) => Told::LateWorker,
+                    (true, false) => outcome(&phases),
+                };
                 if evidence.tests.len() >= TESTS {
                     return;
                 }
@@ -299,6 +318,20 @@ mod tests {
             BTreeMap::from([("a".into(), Told::Failed), ("c".into(), Told::Passed)])
         );
         assert_eq!(got.foreign, 3);
+    }
+
+    #[test]
+    fn nothing_counts_once_code_was_changed() {
+        let got = read(&[
+            line(0, r#"{"event":"hello","pytest":"7","python":"3","hidden":true,"began":5}"#),
+            test(1, "a", "passed"),
+            line(2, r#"{"event":"changed","path":"/workspace/json.py"}"#),
+            test(3, "b", "passed"),
+            test(4, "a", "passed"),
+        ]);
+        let told: Vec<Told> = got.tests.values().copied().collect();
+        assert_eq!(told, [Told::Contradictory, Told::AfterChange]);
+        assert_eq!((got.began, got.changed), (Some(5), vec!["/workspace/json.py".to_owned()]));
     }
 
     #[test]

@@ -283,7 +283,8 @@ impl<'a> Work<'a> {
 
     fn key(&self, base: &Base, built: &Built<'_>) -> Key {
         let lists: Vec<_> = self.item.instance.branches.iter().collect();
-        let settings = serde_json::to_string(&(self.policy(), lists)).unwrap_or_default();
+        let settings = serde_json::to_string(&(&self.options.harness, self.policy(), lists))
+            .unwrap_or_default();
         Key {
             submission: self.digest.clone().unwrap_or_default(),
             image: base.id.clone(),

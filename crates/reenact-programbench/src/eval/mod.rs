@@ -13,6 +13,7 @@ mod clean;
 mod error;
 mod images;
 mod instance;
+mod meddling;
 mod official;
 mod options;
 mod packages;
@@ -23,6 +24,7 @@ mod sidecar;
 mod station;
 mod strict;
 mod submission;
+mod suite;
 #[cfg(test)]
 mod testing;
 

@@ -17,7 +17,7 @@ pub(super) struct Key {
     pub submission: String,
     pub image: String,
     pub executable: String,
-    /// The policy, and the list of tests.
+    /// The harness, the policy, and the list of tests.
     pub settings: String,
 }
 

@@ -45,10 +45,7 @@ impl Row {
             if let Some(alias) =
                 side.strict.as_ref().and_then(|s| s.alias.as_ref()).filter(|a| !a.accepted)
             {
-                notes.push(format!(
-                    "{branch}: {} listed tests would match if {:?} stood for {:?} (--accept-aliases)",
-                    alias.tests, alias.listed, alias.told
-                ));
+                notes.push(format!("{branch}: {} (--accept-aliases)", prefixes(alias)));
             }
         }
         Self {
@@ -93,6 +90,24 @@ impl Row {
             notes: Vec::new(),
             error: Some(error.to_string()),
             error_is_usage: error.is_usage(),
+        }
+    }
+}
+
+/// How the suite's names differ from the listed ones.
+fn prefixes(alias: &super::Alias) -> String {
+    let (told, listed, tests) = (&alias.told, &alias.listed, alias.tests);
+    match (told.is_empty(), listed.is_empty()) {
+        (true, _) => {
+            format!("the suite's names lack the {listed:?} that {tests} listed tests begin with")
+        }
+        (false, true) => {
+            format!("the suite's names begin with {told:?}, which {tests} listed tests lack")
+        }
+        (false, false) => {
+            format!(
+                "the suite's names begin with {told:?} where {tests} listed tests begin with {listed:?}"
+            )
         }
     }
 }

@@ -50,7 +50,7 @@ impl Ran {
 }
 
 /// A step's error, in the official tool's words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct StepError {
     pub code: String,
     pub details: String,
@@ -80,12 +80,25 @@ impl<'a> Station<'a> {
         options: &'a Options,
         serial: bool,
     ) -> Result<Self, EvalError> {
+        Self::start_read_only(base, over, Vec::new(), images, options, serial)
+    }
+
+    /// As [`Station::start`], with places that nobody can change.
+    pub(super) fn start_read_only(
+        base: &Base,
+        over: &[PathBuf],
+        read_only: Vec<String>,
+        images: &'a dyn Images,
+        options: &'a Options,
+        serial: bool,
+    ) -> Result<Self, EvalError> {
         let scratch = Scratch::new(images)?;
         let layers = over.iter().chain(&base.layers).cloned().collect();
         let mut spec = ContainerSpec::new(layers, scratch.path().to_path_buf());
         spec.network = options.network;
         spec.cpus = Some(f64::from(options.cpus));
         spec.isolation = options.isolation;
+        spec.read_only = read_only;
         let container = Container::start(&spec)?;
         let account = account(&container, base)?;
         let mut env: BTreeMap<String, String> = base

@@ -33,6 +33,7 @@ pub enum Why {
     NotTold,
     Contradictory,
     LateWorker,
+    AfterChange,
 }
 
 /// The suite's names begin with one prefix where the list has another.
@@ -87,6 +88,7 @@ pub(super) fn judge(
             Some(Told::Skipped) => Why::Skipped,
             Some(Told::Contradictory) => Why::Contradictory,
             Some(Told::LateWorker) => Why::LateWorker,
+            Some(Told::AfterChange) => Why::AfterChange,
             None => Why::NotTold,
         };
         out.not_passed.insert((*name).to_owned(), why);
@@ -222,6 +224,9 @@ fn why(official: &[Status], strict: Option<bool>, reason: Option<Why>) -> Option
             Some(Why::Contradictory) => "passed by results.xml, but pytest told different outcomes",
             Some(Why::LateWorker) => {
                 "passed in a worker that was started after the program under test"
+            }
+            Some(Why::AfterChange) => {
+                "passed after pytest had loaded code that was changed while the tests ran"
             }
             _ => "passed by results.xml, but pytest told that it did not",
         }),

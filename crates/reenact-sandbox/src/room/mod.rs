@@ -400,6 +400,13 @@ impl Room {
         run::run(&self.link, &request, exec, Vec::new(), sinks)
     }
 
+    /// Kills the outer process, and with it pid 1 and everything else.
+    pub(crate) fn kill(&self) {
+        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // It may be gone already.
+        let _killed = running.process.kill();
+    }
+
     /// A handle to end commands from another thread.
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.link))

@@ -6,10 +6,12 @@
 //! `RESOLVE_IN_ROOT` (a symlink among them is followed as in a container, and leads nowhere else), and the last part of a
 //! name is never followed.
 
+mod looks;
 mod remove;
 mod sys;
 mod walk;
 
+pub use looks::{data_segments, effective_user, holds_files, open_regular};
 pub use remove::remove_tree;
 pub use sys::Time;
 pub use walk::{Entry, Kind, walk};

@@ -2,7 +2,7 @@
 //! made of this host's packages; needs root.
 
 use crate::support::*;
-use reenact_testkit::image::{PROGRAMBENCH_PACKAGES, debian_root, gzip_tar};
+use reenact_testkit::image::{Calculator, PROGRAMBENCH_PACKAGES, debian_root, gzip_tar};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -200,6 +200,14 @@ fn steps_scores_and_a_second_call_that_runs_nothing() {
             "results_read",
         ]
     );
+    // What is honest is tested once.
+    stage.submission("nothing", &[copies(), shell("exit 0")]);
+    stage.eval(&["nothing"]).expect(0);
+    for run in ["gold", "weak", "nothing"] {
+        let branch = stage.sidecar(run)["branches"]["b1"].clone();
+        assert_eq!(branch["separate_run"], false, "{run}: {branch}");
+        assert_eq!(branch["session"]["changed"], json!([]), "{run}: {branch}");
+    }
     let failed = stage.official("weak")["test_results"][0].clone();
     assert!(failed["extra"]["text"].as_str().unwrap().contains("assert"), "{failed}");
     let sidecar = stage.sidecar("gold");
@@ -464,6 +472,16 @@ fn bad_input_is_named_and_never_a_score_unless_it_is_the_submissions() {
     stage.eval(&["gold"]).fails(2, &["zzz__unknown.1234567", "no such task"]);
     assert_eq!(stage.scores("gold").0, "10/10", "the others are evaluated all the same");
     stage.eval(&["nowhere"]).fails(2, &["nowhere is no run directory"]);
+    let instance = format!("gold/{ID}");
+    stage.eval(&[&instance]).fails(2, &["is no run directory"]);
+    stage
+        .eval(&["fails", "--filter", "nothing"])
+        .fails(4, &["no instance to evaluate", "--filter"]);
+    let mut command = stage.scratch.command();
+    command.args(["programbench", "eval", "gold", "--tasks", "tasks", "--blobs", "elsewhere"]);
+    Ran::from(command.output().unwrap()).fails(2, &["--blobs elsewhere: no such directory"]);
+    let zero = Ran::from(stage.command(&["gold", "-w", "0"]).output().unwrap());
+    zero.fails(2, &["--workers"]);
 }
 
 #[test]
@@ -541,4 +559,168 @@ fn stopped_after_a_branch_it_goes_on_with_the_next() {
         "the first branch's log is the first run's"
     );
     assert!(!parts.exists(), "nothing is left over");
+}
+
+#[test]
+fn known_files_are_removed_and_policy_is_recorded() {
+    let stage = answers();
+    let gold = "#!/bin/sh\necho $1\n";
+    let digest = reenact_model::Digest::of(gold.as_bytes()).to_string();
+    let digest = digest.rsplit(':').next().unwrap();
+    let task = format!("tasks/{ID}/task.yaml");
+    let text = stage.scratch.read(&task);
+    stage.scratch.write(&task, &format!("{text}eval_clean_hashes:\n- {digest}\n"));
+    // The original, shipped under another name: then there is nothing to be executed.
+    let wrap = "#!/bin/sh\ncp vendor/lib.bin executable || cp executable.sh executable\n";
+    stage.submission(
+        "wraps",
+        &[
+            ("compile.sh", 0o755, wrap.to_owned()),
+            ("vendor/lib.bin", 0o755, gold.to_owned()),
+            shell("echo 3"),
+        ],
+    );
+    stage.eval(&["wraps", "--network", "host"]).expect(0);
+    assert_eq!(stage.scores("wraps"), ("1/10".into(), "1/10".into()));
+    let log = stage.official("wraps")["log"].clone();
+    let steps = log.as_array().unwrap();
+    assert_eq!(steps[0]["step"], "wipe_workspace");
+    let (step, said) = (&steps[1]["step"], steps[1]["output"].as_str().unwrap());
+    assert_eq!(step, "remove_hashed_files");
+    assert!(said.contains("removed") && said.contains("/workspace/vendor/lib.bin"), "{said}");
+    let sidecar = stage.sidecar("wraps");
+    assert_eq!(sidecar["policy"]["network"], "host");
+    assert!(sidecar["isolation"]["network"].as_str().unwrap().contains("host"), "{sidecar}");
+}
+
+#[test]
+fn an_image_whose_user_is_not_root() {
+    let stage = answers();
+    let image = |tag: &str| format!("programbench/{}:{tag}", ID.replace("__", "_1776_"));
+    let (root, user) = (image(TAG), image("task_user_v1"));
+    let docker = |args: &[&str]| {
+        let mut docker = stage.scratch.command();
+        docker.env("REENACT_IMAGES", &stage.store);
+        docker.env("REENACT_DOCKER_STATE", stage.scratch.path("state"));
+        Ran::from(docker.arg("docker").args(args).output().unwrap()).expect(0);
+    };
+    docker(&["run", "-d", "--name", "user", &root, "sleep", "1h"]);
+    docker(&["exec", "user", "chown", "agent", "/opt", "/workspace"]);
+    docker(&["commit", "-c", "USER agent", "user", &user]);
+    docker(&["rm", "-f", "user"]);
+    let tests = "\
+import os, subprocess
+def test_who():
+    assert os.getuid() == 1000 and os.path.expanduser('~') == '/home/agent'
+    assert subprocess.run(['./executable'], capture_output=True, text=True).stdout == 'agent 1000\\n'
+";
+    let stage = Stage::new(&[("b1", &["eval.tests.test_m.test_who"])]);
+    stage.blob("b1", "", tests);
+    stage.submission("run", &[copies(), shell("echo $(id -un) $(id -u)")]);
+    stage.eval(&["run", "--image-tag", "task_user_v1"]).expect(0);
+    assert_eq!(stage.scores("run"), ("1/1".into(), "1/1".into()));
+    assert_eq!(stage.sidecar("run")["branches"]["b1"]["separate_run"], false);
+}
+
+#[test]
+fn the_fixture_of_theirs_and_the_prefix_that_its_names_lack() {
+    let Some(lib) = crate::programbench_official::official_programbench() else {
+        assert!(std::env::var_os("REENACT_REQUIRE_PIP").is_none(), "pip was to work");
+        eprintln!("SKIPPED: no programbench 1.2.5 (no package index?)");
+        return;
+    };
+    let scratch = Scratch::new();
+    let data = lib.join("programbench/data");
+    let fixture = Calculator::lay_out(&data, scratch.root()).unwrap();
+    let images = scratch.path("images");
+    let mut import = scratch.command();
+    import.env("REENACT_IMAGES", &images).args(["image", "import", "--name", Calculator::IMAGE]);
+    let root = debian_root(PROGRAMBENCH_PACKAGES).unwrap();
+    Ran::from(import.arg(root).output().unwrap()).expect(0);
+    let eval = |more: &[&str]| {
+        let mut eval = scratch.command();
+        eval.env("REENACT_IMAGES", &images).args(["programbench", "eval", "correct", "incorrect"]);
+        eval.arg("--tasks").arg(data.join("tasks")).arg("--blobs").arg(&fixture.blobs);
+        Ran::from(eval.args(more).output().unwrap())
+    };
+    let scores = |run: &str| {
+        let path = format!("{run}/{0}/{0}.reenact.json", Calculator::INSTANCE);
+        let sidecar = scratch.json(&path);
+        let show = |s: &Value| format!("{}/{}", s["passed"], s["total"]);
+        (show(&sidecar["official"]), show(&sidecar["strict"]), sidecar)
+    };
+    let ran = eval(&[]);
+    let note =
+        "the suite's names begin with \"eval.\", which 3 listed tests lack (--accept-aliases)";
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
+    let table = ran.expect(0);
+    assert!(table.contains("3/6 50.00%") && table.contains("0/3 0.00%"), "{table}");
+    let (official, strict, sidecar) = scores("correct");
+    assert_eq!((official.as_str(), strict.as_str()), ("3/6", "0/3"));
+    let branch = sidecar["branches"].as_object().unwrap().values().next().unwrap().clone();
+    let alias = &branch["strict"]["alias"];
+    assert_eq!((&alias["tests"], &alias["accepted"]), (&json!(3), &json!(false)), "{branch}");
+    assert_eq!(branch["separate_run"], false, "{branch}");
+    eval(&["--force", "--accept-aliases"]).expect(0);
+    let (official, strict, _) = scores("correct");
+    assert_eq!((official.as_str(), strict.as_str()), ("3/6", "3/3"));
+    let (_, strict, _) = scores("incorrect");
+    assert_eq!(strict, "0/3");
+}
+
+/// `pytest_timeout.py` of 1.4.2, the last without a hook for its timer. `None`: there is no package index here.
+fn old_timeout() -> Option<String> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pytest-timeout-1.4.2");
+    let file = dir.join("pytest_timeout.py");
+    for _ in 0..3 {
+        if let Ok(text) = std::fs::read_to_string(&file) {
+            return Some(text);
+        }
+        let mut pip = Command::new("pip3");
+        pip.args(["--python", "/usr/bin/python3", "--disable-pip-version-check", "install", "-q"])
+            .args(["--no-deps", "--no-compile", "--target"])
+            .arg(&dir)
+            .arg("pytest-timeout==1.4.2");
+        match pip.output() {
+            Ok(done) if done.status.success() => {}
+            Ok(done) => eprintln!("pip: {}", String::from_utf8_lossy(&done.stderr)),
+            Err(e) => eprintln!("pip3 cannot be started: {e}"),
+        }
+    }
+    assert!(std::env::var_os("REENACT_REQUIRE_PIP").is_none(), "pip was to work");
+    eprintln!("SKIPPED: no pytest-timeout 1.4.2 (no package index?)");
+    None
+}
+
+#[test]
+fn every_attempt_has_the_whole_time_under_an_old_pytest_timeout_too() {
+    let Some(plugin) = old_timeout() else { return };
+    let stage = Stage::new(&[("b1", &["eval.tests.test_m.test_slow"])]);
+    let tests = "\
+import os, time
+attempts = []
+def test_slow():
+    assert 'reenact' not in os.environ['PYTHONPATH'] and '/workspace/eval/vendor' in os.environ['PYTHONPATH']
+    attempts.append(1)
+    if len(attempts) < 3:
+        time.sleep(600)
+";
+    let run = "#!/bin/bash\ncd \"$(dirname \"$0\")/..\"\nexport PYTHONPATH=/workspace/eval/vendor:$PYTHONPATH\n\
+        python3 -c 'import pytest_timeout; assert not hasattr(pytest_timeout, \"TimeoutHooks\")' || exit 9\n\
+        python3 -m pytest eval/tests -q --timeout=4 --junitxml=eval/results.xml\n";
+    stage.archive(
+        "b1",
+        &[
+            ("eval/run.sh", 0o755, run.to_owned()),
+            ("eval/tests/test_m.py", 0o644, tests.to_owned()),
+            ("eval/vendor/pytest_timeout.py", 0o644, plugin),
+        ],
+    );
+    stage.submission("run", &[copies(), shell("true")]);
+    stage.eval(&["run", "--test-timeout", "300s"]).expect(0);
+    assert_eq!(stage.scores("run"), ("1/1".into(), "1/1".into()));
+    // The script's own Python left compiled code beside the suite, before the tests: that is the suite's doing.
+    assert_eq!(stage.sidecar("run")["branches"]["b1"]["separate_run"], false);
 }

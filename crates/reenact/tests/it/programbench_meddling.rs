@@ -72,7 +72,9 @@ fn has_note(branch: &Value, part: &str) {
 /// Puts the payload where Python finds a module that it has not loaded yet.
 const CHANGES_STDLIB: &str = "\
 module = os.path.dirname(os.__file__) + '/colorsys.py'
-open(module, 'w').write(open('/workspace/payload.py').read())
+mine = module + '.%d' % os.getpid()
+open(mine, 'w').write(open('/workspace/payload.py').read())
+os.replace(mine, module)
 ";
 
 #[test]
@@ -92,17 +94,21 @@ fn a_module_of_pythons_that_was_changed_under_workers() {
     assert_eq!(branch["separate_run"], true);
 }
 
-/// It is there while it is loaded, and gone afterwards.
+/// Puts a module in the way of Python's own.
 const SHADOWS: &str = "\
-code = open('/workspace/payload.py').read()
-open('/workspace/colorsys.py', 'w').write(code + 'import os; os.unlink(__file__)\\n')
+mine = '/workspace/%d' % os.getpid()
+open(mine, 'w').write(open('/workspace/payload.py').read() + '')
+os.replace(mine, '/workspace/colorsys.py')
 ";
 
 #[test]
-fn a_module_in_the_workspace_that_was_there_for_a_moment() {
-    for (options, run) in [("", "serial"), ("-n 2", "workers")] {
+fn a_module_that_was_put_into_the_workspace() {
+    // Alone it is gone again once it is loaded; workers would miss it then.
+    let momentary = SHADOWS.replace("+ ''", r"+ 'import os; os.unlink(__file__)\n'");
+    for (options, run, script) in [("", "serial", momentary.as_str()), ("-n 2", "workers", SHADOWS)]
+    {
         let stage = stage(LATE, options);
-        program(&stage, run, SHADOWS);
+        program(&stage, run, script);
         let branch = fools_official_alone(&stage, run, "10/10");
         // Nothing that a second run could keep it from.
         assert_eq!(branch["separate_run"], false);
@@ -169,16 +175,29 @@ for i in range(10):
     let branch = fools_official_alone(&stage, "run", "10/10");
     assert_eq!(branch["separate_run"], true);
     has_note(&branch, "/workspace/eval/expected/0.txt");
-    // The directory in their place is another way to the same.
+    // Other files in another directory.
     let replace = "\
-if not os.path.exists('/workspace/old'):
-    os.rename('/workspace/eval/expected', '/workspace/old')
+import shutil
+if not os.path.exists('/tmp/once'):
+    open('/tmp/once', 'w').close()
+    shutil.rmtree('/workspace/eval/expected')
     os.mkdir('/workspace/eval/expected')
     for i in range(10):
         open('/workspace/eval/expected/%d.txt' % i, 'w').write('wrong\\n')
 ";
     program(&stage, "replaced", replace);
     fools_official_alone(&stage, "replaced", "10/10");
+    // Moved away and back, files keep their times; but what lies in a layer cannot be moved.
+    let swap = "\
+try:
+    os.rename('/workspace/eval/expected', '/workspace/old')
+    print('moved')
+except OSError:
+    pass
+";
+    program(&stage, "moved", swap);
+    let branch = fools_official_alone(&stage, "moved", "0/10");
+    assert_eq!(branch["separate_run"], false, "nothing was changed: {branch}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import threading
+import time
 
 import pytest
 from _pytest.runner import call_and_report
@@ -25,6 +26,35 @@ try:
     import pytest_timeout
 except ImportError:
     pytest_timeout = None
+
+
+# --- When it began -----------------------------------------------------------------------------------------------------
+#
+# The program under test may be root here. What it makes or changes has an st_ctime that is not older than this session: only
+# who may set the clock (CAP_SYS_TIME) can give a file another one.
+
+
+def _coarse_now():
+    """Nanoseconds, by the clock that files have theirs from (CLOCK_REALTIME_COARSE)."""
+    try:
+        return time.clock_gettime_ns(5)
+    except (AttributeError, OSError):
+        return time.time_ns() - 20000000
+
+
+def _session_began():
+    """Workers have their controller's time: a program may have been run before the last of them is there."""
+    given = os.environ.get("REENACT_BEGAN", "")
+    if given.isdigit() and "REENACT_CHANNEL" not in os.environ:
+        return int(given)
+    now = _coarse_now()
+    os.environ["REENACT_BEGAN"] = str(now)
+    return now
+
+
+_began = _session_began()
+# Python's cache is nothing that a session may leave behind: whatever is changed while it runs is looked at afterwards.
+sys.dont_write_bytecode = True
 
 
 # --- The channel -------------------------------------------------------------------------------------------------------
@@ -49,13 +79,13 @@ def _hide():
 class _Channel:
     """What the harness hears."""
 
-    def __init__(self, sock, key, hidden):
+    def __init__(self, sock, key, hidden, began):
         import hmac
         import json
 
         self._digest, self._dumps = hmac.digest, json.dumps
         self._sock, self._key, self._sequence = sock, key, 0
-        self.say(event="hello", pytest=pytest.__version__, python=sys.version.split()[0], hidden=hidden)
+        self.say(event="hello", pytest=pytest.__version__, python=sys.version.split()[0], hidden=hidden, began=began)
 
     def say(self, **message):
         if self._sock is None:
@@ -94,7 +124,7 @@ def _take_channel():
             if not part:
                 return None
             key += part
-        return _Channel(sock, bytes.fromhex(key.decode()), hidden)
+        return _Channel(sock, bytes.fromhex(key.decode()), hidden, _began)
     except (OSError, ValueError):
         # A suite uses this descriptor for something else, or another pytest had the key.
         return None
@@ -103,6 +133,108 @@ def _take_channel():
 _channel = _take_channel()
 if _channel is None:
     _hide()
+
+
+# --- Code that came late -----------------------------------------------------------------------------------------------
+#
+# Python loads modules when they are asked for, from files that the program under test may have changed, or put in the way. Code
+# that was changed after the beginning is told to the harness before it is executed; compiled code beside a source is ignored.
+
+_CHANGED = "reenact: loads code that was changed: "
+
+
+class _Guard:
+    """Tells of changed code."""
+
+    def __init__(self, began):
+        self._began, self._config, self._waiting = began, None, []
+
+    def is_new(self, path, opened=None):
+        """Whether what is at `path` (and the opened file, if given) was changed in this session, or is not there any more."""
+        try:
+            newest = max(os.lstat(path).st_ctime_ns, (opened or os.stat(path)).st_ctime_ns)
+        except (OSError, ValueError):
+            return True
+        return newest >= self._began
+
+    def tell(self, path):
+        if _channel is not None:
+            _channel.say(event="changed", path=str(path))
+            return
+        self._waiting.append(str(path))
+        self._pass_on()
+
+    def configure(self, config):
+        self._config = config
+        self._pass_on()
+
+    def _pass_on(self):
+        """A worker has a way to its controller that keeps the order: the one for warnings."""
+        import warnings
+
+        while self._config is not None and self._waiting:
+            text = pytest.PytestWarning(_CHANGED + self._waiting.pop(0))
+            message = warnings.WarningMessage(text, pytest.PytestWarning, __file__, 0)
+            said = {"warning_message": message, "when": "runtest", "nodeid": "", "location": None}
+            self._config.hook.pytest_warning_recorded.call_historic(kwargs=said)
+
+
+def _guard_imports(guard):
+    """Puts the guard into Python's ways of loading a file."""
+    import importlib._bootstrap_external as external
+    import importlib.machinery
+    import io
+
+    compiled = tuple(importlib.machinery.BYTECODE_SUFFIXES)
+    code = tuple(importlib.machinery.SOURCE_SUFFIXES) + compiled
+    read, create = external.FileLoader.get_data, external.ExtensionFileLoader.create_module
+
+    def get_data(self, path):
+        text = str(path)
+        if not text.endswith(code):
+            return read(self, path)
+        with io.open_code(text) as file:
+            data = file.read()
+            new = guard.is_new(text, os.fstat(file.fileno()))
+        if new and text.endswith(compiled) and not isinstance(self, external.SourcelessFileLoader):
+            raise FileNotFoundError(2, "was written while the tests ran", text)
+        if new:
+            guard.tell(text)
+        return data
+
+    def create_module(self, spec):
+        if guard.is_new(spec.origin):
+            guard.tell(spec.origin)
+        return create(self, spec)
+
+    external.FileLoader.get_data = get_data
+    external.ExtensionFileLoader.create_module = create_module
+
+
+def _guard_rewriting(guard):
+    """Test modules and plugins are loaded by pytest's own loader."""
+    try:
+        from _pytest.assertion import rewrite
+
+        read, compile_test = rewrite._read_pyc, rewrite._rewrite_test
+    except (ImportError, AttributeError):
+        return
+
+    def read_pyc(source, pyc, *more, **named):
+        return None if guard.is_new(pyc) else read(source, pyc, *more, **named)
+
+    def rewrite_test(path, *more, **named):
+        done = compile_test(path, *more, **named)
+        if guard.is_new(path):
+            guard.tell(path)
+        return done
+
+    rewrite._read_pyc, rewrite._rewrite_test = read_pyc, rewrite_test
+
+
+_guard = _Guard(_began)
+_guard_imports(_guard)
+_guard_rewriting(_guard)
 
 
 class _Witness:
@@ -144,6 +276,11 @@ class _Witness:
             event="test", name=self._name(report.nodeid), phases=phases, late=node is not None and id(node) in self._late
         )
 
+    def pytest_warning_recorded(self, warning_message):
+        said = str(warning_message.message)
+        if said.startswith(_CHANGED):
+            self._channel.say(event="changed", path=said[len(_CHANGED) :])
+
     def pytest_collectreport(self, report):
         if report.failed:
             self._channel.say(event="collect", name=self._name(report.nodeid))
@@ -156,21 +293,30 @@ class _Witness:
 # --- The environment ---------------------------------------------------------------------------------------------------
 
 
-def _restore(snapshot, name):
+def _restore(snapshot, name, without):
+    """Takes out what was added; what the suite's script has added itself stays."""
     if snapshot not in os.environ:
         return
-    value = os.environ.pop(snapshot)
-    if value:
+    before, value = os.environ.pop(snapshot), without(os.environ.get(name, ""))
+    if value or before:
         os.environ[name] = value
     else:
         os.environ.pop(name, None)
 
 
+def _without_our_path(value):
+    ours = os.path.dirname(os.path.abspath(__file__))
+    return os.pathsep.join(part for part in value.split(os.pathsep) if part != ours)
+
+
 def _restore_environment():
     """What a test starts must not see what we added for pytest."""
-    _restore("REENACT_ORIGINAL_PYTHONPATH", "PYTHONPATH")
-    _restore("REENACT_ORIGINAL_ADDOPTS", "PYTEST_ADDOPTS")
-    _restore("REENACT_ORIGINAL_PIP_RETRIES", "PIP_RETRIES")
+    os.environ.pop("REENACT_BEGAN", None)
+    os.environ.pop("REENACT_ONLY_TELL", None)
+    _restore("REENACT_ORIGINAL_PYTHONPATH", "PYTHONPATH", _without_our_path)
+    _restore("REENACT_ORIGINAL_ADDOPTS", "PYTEST_ADDOPTS", lambda v: v.replace(" -p reenact_pytest --reruns=2", "", 1))
+    retries = os.environ.get("REENACT_ORIGINAL_PIP_RETRIES", "")
+    _restore("REENACT_ORIGINAL_PIP_RETRIES", "PIP_RETRIES", lambda _: retries)
 
 
 # --- Options -----------------------------------------------------------------------------------------------------------
@@ -194,9 +340,15 @@ def pytest_addoption(parser, pluginmanager):
         parser.addini(name, "see --" + name.replace("_", "-"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
+    if os.environ.get("REENACT_ONLY_TELL"):
+        # What is told is all that counts, and there is no place for a file.
+        config.option.xmlpath = None
     config.addinivalue_line("markers", "flaky(reruns=1, reruns_delay=0): run this test again if it fails")
-    if not hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):
+        _guard.configure(config)
+    else:
         if _channel is not None:
             config.pluginmanager.register(_Witness(_channel, config), "reenact-witness")
         if config.pluginmanager.hasplugin("xdist"):

@@ -16,6 +16,7 @@ use reenact_programbench::eval::{
 use reenact_report::visible::text;
 use reenact_sandbox::container::Network;
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -26,11 +27,11 @@ pub struct Eval {
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Instances that are evaluated at once
-    #[arg(short, long, default_value_t = 1, value_name = "N")]
-    workers: usize,
+    #[arg(short, long, default_value = "1", value_name = "N")]
+    workers: NonZeroUsize,
     /// Branches of an instance that are tested at once
-    #[arg(short, long, default_value_t = 1, value_name = "N")]
-    branch_workers: usize,
+    #[arg(short, long, default_value = "1", value_name = "N")]
+    branch_workers: NonZeroUsize,
     /// Only instances that begin with a match of this regular expression
     #[arg(long, value_name = "RE", default_value = "", hide_default_value = true)]
     filter: String,
@@ -94,7 +95,7 @@ impl Eval {
         Options {
             image_tag: self.image_tag.clone(),
             cpus: self.docker_cpus.unwrap_or_else(default_cpus).max(1),
-            branch_workers: self.branch_workers,
+            branch_workers: self.branch_workers.get(),
             branch_retries: self.branch_retries,
             force: self.force,
             network: match self.network {
@@ -111,6 +112,10 @@ impl Eval {
 }
 
 pub fn eval(args: &Eval, context: &Context) -> Done {
+    if let Some(blobs) = args.blobs.as_ref().filter(|b| !b.is_dir()) {
+        return Err(CommandError::usage(format!("--blobs {}: no such directory", blobs.display()))
+            .hint("it holds <instance>/tests/<branch>.tar.gz (PROGRAMBENCH_BLOB_DIR)"));
+    }
     let place = Place { blobs: args.blobs.clone(), ..Place::from_env() };
     let chosen = Select::new(&args.filter, &[], &[], &args.slice)?;
     let tasks = Dataset::open_selected(&locate(args.tasks.as_deref())?, &chosen, &place)?;
@@ -123,13 +128,13 @@ pub fn eval(args: &Eval, context: &Context) -> Done {
     }
     if items.is_empty() && unknown.is_empty() {
         return Err(CommandError::nothing("no instance to evaluate").hint(
-            "a run directory holds <instance>/submission.tar.gz, and --tasks has the instance",
+            "a run directory holds <instance>/submission.tar.gz; --tasks has the instance, and --filter and --slice leave it",
         ));
     }
     let store = crate::commands::image::store(None)?;
     let mode = if args.summarize_only { Mode::Summarize } else { Mode::Evaluate };
     let show = Show::new(context, items.len());
-    let rows = run(&items, mode, args.workers, &store, &args.options(context), &show)?;
+    let rows = run(&items, mode, args.workers.get(), &store, &args.options(context), &show)?;
     drop(show);
     if rows.is_empty() && unknown.is_empty() {
         return Err(
@@ -272,10 +277,12 @@ fn comment(row: &Row) -> String {
         parts.push(format!("{branch}: {}", codes.join(", ")));
     }
     if row.differences > 0 {
-        parts.push(format!("{} tests count differently", row.differences));
+        let s = if row.differences == 1 { " counts" } else { "s count" };
+        parts.push(format!("{} test{s} differently", row.differences));
     }
     if row.warnings > 0 {
-        parts.push(format!("{} warnings", row.warnings));
+        let s = if row.warnings == 1 { "" } else { "s" };
+        parts.push(format!("{} warning{s}", row.warnings));
     }
     text(parts.join("; ").as_bytes())
 }
