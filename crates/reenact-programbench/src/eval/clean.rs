@@ -8,7 +8,6 @@ use super::error::EvalError;
 use super::images::{Base, Images, Scratch};
 use super::options::Options;
 use super::station::{Halt, Station, WORKSPACE};
-use reenact_bundle::fsx::fs_error;
 use reenact_sandbox::room::{ExecEnd, Input};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -85,7 +84,7 @@ pub(super) fn clean<'a>(
     images: &'a dyn Images,
     options: &'a Options,
 ) -> Result<Clean<'a>, EvalError> {
-    let found = look(&built.layer(), base)?;
+    let found = look(&built.layer(), base);
     if found.outside.is_empty() && found.inside.is_empty() && !found.too_many {
         return Ok(Clean::Same);
     }
@@ -111,7 +110,7 @@ pub(super) fn clean<'a>(
             return Ok(Clean::Unsure { reasons });
         }
     };
-    let again = look(&scratch.upper(), base)?;
+    let again = look(&scratch.upper(), base);
     if let Some(left) =
         again.outside.first().cloned().or(again.inside.first().map(|p| p.display().to_string()))
     {
@@ -180,8 +179,18 @@ fn ended(what: &str, end: ExecEnd) -> Result<(), Halt> {
     Err(Halt::Step(super::station::StepError { code: "clean_copy_failed".to_owned(), details }))
 }
 
+impl Found {
+    /// Made so that nobody can look (a path that is too long, for instance): the build's doing, never a failure of ours.
+    fn cannot_be_seen(&mut self, place: &Path) {
+        match place.strip_prefix("workspace") {
+            Ok(inside) if inside != Path::new("") => self.inside.push(inside.to_path_buf()),
+            _ => self.outside.push(format!("/{}", place.display())),
+        }
+    }
+}
+
 /// Walks what a build changed, without following links.
-fn look(upper: &Path, base: &Base) -> Result<Found, EvalError> {
+fn look(upper: &Path, base: &Base) -> Found {
     let modules: BTreeSet<&str> = MODULES.lines().filter(|l| !l.is_empty()).collect();
     let installed = installed(base);
     let mut found = Found::default();
@@ -189,18 +198,24 @@ fn look(upper: &Path, base: &Base) -> Result<Found, EvalError> {
     let mut seen = 0usize;
     while let Some(dir) = todo.pop() {
         let path = upper.join(&dir);
-        let mut entries = std::fs::read_dir(&path)
-            .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
-            .map_err(fs_error(&path, "list"))?;
+        let listed =
+            std::fs::read_dir(&path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+        let Ok(mut entries) = listed else {
+            found.cannot_be_seen(&dir);
+            continue;
+        };
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries {
             seen += 1;
             if seen > ENTRIES {
                 found.too_many = true;
-                return Ok(found);
+                return found;
             }
             let place = dir.join(entry.file_name());
-            let kind = entry.file_type().map_err(fs_error(&path, "look at"))?;
+            let Ok(kind) = entry.file_type() else {
+                found.cannot_be_seen(&place);
+                continue;
+            };
             if let Ok(inside) = place.strip_prefix("workspace") {
                 let removed = kind.is_char_device();
                 if inside != Path::new("")
@@ -221,7 +236,7 @@ fn look(upper: &Path, base: &Base) -> Result<Found, EvalError> {
             }
         }
     }
-    Ok(found)
+    found
 }
 
 fn is_allowed(place: &Path) -> bool {
@@ -349,7 +364,31 @@ mod tests {
             config: reenact_image::ImageConfig::default(),
             layers: vec![image],
         };
-        look(&upper, &base).unwrap()
+        look(&upper, &base)
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut deep = dir.path().join("upper/workspace/deep");
+        std::fs::create_dir_all(&deep).unwrap();
+        // Longer than PATH_MAX, made as a build would: a step at a time, by renaming what is there already below a new top.
+        for _ in 0..40 {
+            let top = dir.path().join("top");
+            std::fs::create_dir(&top).unwrap();
+            std::fs::rename(&deep, top.join("d".repeat(200))).unwrap();
+            std::fs::rename(&top, &deep).unwrap();
+        }
+        deep = dir.path().join("upper");
+        let base = Base {
+            name: "i".to_owned(),
+            id: "i".to_owned(),
+            config: reenact_image::ImageConfig::default(),
+            layers: vec![dir.path().join("none")],
+        };
+        let found = look(&deep, &base);
+        assert!(found.inside.iter().any(|p| p.starts_with("deep")), "{:?}", found.inside.len());
+        assert!(found.outside.is_empty());
     }
 
     #[test]
