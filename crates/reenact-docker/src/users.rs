@@ -6,6 +6,9 @@ use crate::error::DockerError;
 use reenact_sandbox::container::{Container, User};
 use std::io::Read;
 
+/// Highest number of a user or group, as docker's: above it some file systems and the kernel's "nobody in particular" (-1)
+/// begin.
+const HIGHEST: u32 = i32::MAX as u32;
 /// Bytes of a table that are read.
 const MOST: u64 = 1 << 20;
 
@@ -49,6 +52,23 @@ fn passwd(line: &str) -> Option<Passwd<'_>> {
     Some(Passwd { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
 }
 
+/// Refuses numbers that cannot be a user or group.
+fn in_range(what: &str, id: u32) -> Result<u32, DockerError> {
+    if id <= HIGHEST {
+        return Ok(id);
+    }
+    let what = format!("{what} {id}: uids and gids must be in range 0-{HIGHEST}");
+    Err(DockerError::Program { what, code: 126 })
+}
+
+/// A number, if the text is one; those that do not even fit are out of range as well.
+fn number(what: &str, text: &str) -> Result<Option<u32>, DockerError> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(None);
+    }
+    in_range(what, text.parse().unwrap_or(u32::MAX)).map(Some)
+}
+
 /// Name, number and members.
 fn group(line: &str) -> Option<(&str, u32, &str)> {
     let mut fields = line.split(':');
@@ -59,7 +79,7 @@ fn group(line: &str) -> Option<(&str, u32, &str)> {
 /// Looks up `user`, `uid`, `user:group`, `uid:gid`; empty is root.
 ///
 /// # Errors
-/// [`DockerError::Program`] (126, as docker's): a name that the container does not know.
+/// [`DockerError::Program`] (126, as docker's): a name that the container does not know, or a number out of range.
 pub fn resolve(text: &str, tables: &impl Tables) -> Result<Resolved, DockerError> {
     let unknown = |what: &str, name: &str, table: &str| DockerError::Program {
         what: format!(
@@ -70,7 +90,7 @@ pub fn resolve(text: &str, tables: &impl Tables) -> Result<Resolved, DockerError
     let (who, whose) = text.split_once(':').map_or((text, None), |(u, g)| (u, Some(g)));
     let who = if who.is_empty() { "0" } else { who };
     let accounts = tables.text("/etc/passwd");
-    let number = who.parse::<u32>().ok();
+    let number = number("user", who)?;
     let account =
         accounts.lines().filter_map(passwd).find(|p| number.map_or(p.name == who, |n| p.uid == n));
     let (name, uid, gid, home) = match (&account, number) {
@@ -82,15 +102,22 @@ pub fn resolve(text: &str, tables: &impl Tables) -> Result<Resolved, DockerError
     let (gid, supplementary) = match whose.filter(|g| !g.is_empty()) {
         Some(wanted) => {
             let known = groups.lines().filter_map(group).find(|g| g.0 == wanted).map(|g| g.1);
-            let gid = known.or_else(|| wanted.parse().ok());
+            let gid = match known {
+                Some(gid) => Some(gid),
+                None => self::number("group", wanted)?,
+            };
             (gid.ok_or_else(|| unknown("group", wanted, "group file"))?, Vec::new())
         }
         None => {
             let member = |members: &str| !name.is_empty() && members.split(',').any(|m| m == name);
             let of = groups.lines().filter_map(group).filter(|g| member(g.2)).map(|g| g.1);
-            (gid, of.take(64).collect())
+            (gid, of.take(64).collect::<Vec<u32>>())
         }
     };
+    in_range("user", uid)?;
+    for gid in supplementary.iter().chain([&gid]) {
+        in_range("group", *gid)?;
+    }
     let home = if home.starts_with('/') { home } else { "/" };
     Ok(Resolved { user: User { uid, gid, groups: supplementary }, home: home.to_owned() })
 }
@@ -135,6 +162,33 @@ mod tests {
         assert!(said("root:crew").contains("unable to find group crew"));
         assert!(resolve("agent", &Text("", "")).is_err());
         assert!(resolve("5", &Text("", "")).is_ok());
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_wherever_they_come_from() {
+        let tables = Text(
+            "minus:x:4294967295:0::/:\ngroup:x:5:4294967295::/:\nok:x:2147483647:2147483647::/:\nmember:x:6:6::/:\n",
+            "big:x:4294967295:\nother:x:2147483648:member\n",
+        );
+        for (text, names) in [
+            ("4294967295", "user 4294967295"),
+            ("2147483648", "user 2147483648"),
+            ("99999999999999999999", "user"),
+            ("0:4294967295", "group 4294967295"),
+            ("0:99999999999", "group"),
+            ("0:big", "group 4294967295"),
+            ("minus", "user 4294967295"),
+            ("group", "group 4294967295"),
+            ("member", "group 2147483648"),
+        ] {
+            let error = resolve(text, &tables).unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains(names) && said.contains("0-2147483647"), "{text}: {said}");
+            assert_eq!(error.code(125), 126);
+        }
+        let of = |t: &str| resolve(t, &tables).unwrap().user;
+        assert_eq!((of("ok").uid, of("2147483647:2147483647").gid), (HIGHEST, HIGHEST));
+        assert!(resolve("-1", &tables).unwrap_err().to_string().contains("unable to find user -1"));
     }
 
     proptest::proptest! {

@@ -30,8 +30,17 @@ pub(crate) struct Parsed {
     pub architecture: String,
 }
 
-/// Most layers of an image. Engines stop at 127, overlayfs at 500.
-pub(crate) const MAX_LAYERS: usize = 400;
+/// Most layers of an image: as the common engines, so that what is made here can be used there.
+pub(crate) const MAX_LAYERS: usize = 125;
+
+/// Refuses more layers than an image may have.
+pub(crate) fn check_layers(layers: usize, what: &str) -> Result<(), ImageError> {
+    if layers <= MAX_LAYERS {
+        return Ok(());
+    }
+    let why = format!("an image of {layers} layers, and {MAX_LAYERS} is the most");
+    Err(ImageError::TooLarge { layer: what.to_owned(), why })
+}
 
 #[derive(Deserialize)]
 struct RawImage {
@@ -66,9 +75,7 @@ pub(crate) fn parse(bytes: &[u8], what: &str) -> Result<Parsed, ImageError> {
     let raw: RawImage = serde_json::from_slice(bytes)
         .map_err(|e| damaged(format!("its configuration cannot be read: {e}")))?;
     let ids = raw.rootfs.and_then(|r| r.diff_ids).unwrap_or_default();
-    if ids.len() > MAX_LAYERS {
-        return Err(damaged(format!("it has {} layers, more than {MAX_LAYERS}", ids.len())));
-    }
+    check_layers(ids.len(), what)?;
     let diff_ids = ids.iter().map(|id| Digest::required(id, what)).collect::<Result<_, _>>()?;
     let config = raw.config.unwrap_or_default();
     Ok(Parsed {
@@ -126,6 +133,17 @@ mod tests {
         assert!(parse(b"{}", "x").is_ok());
         assert!(parse(b"[1]", "x").is_err());
         assert!(parse(br#"{"rootfs":{"diff_ids":["sha256:../.."]}}"#, "x").is_err());
+    }
+
+    #[test]
+    fn more_layers_than_engines_have_are_refused_by_name() {
+        let of = |n: usize| {
+            let ids = vec![Digest::of(b"1").to_string(); n];
+            parse(&render(&ImageConfig::default(), &ids, "2024-01-01T00:00:00Z"), "some:image")
+        };
+        assert!(of(125).is_ok());
+        let said = of(126).unwrap_err().to_string();
+        assert!(said.contains("some:image") && said.contains("126 layers"), "{said}");
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub enum ImageError {
     Entry { layer: String, entry: String, why: String },
     #[error("{layer} is larger than is allowed: {why}")]
     TooLarge { layer: String, why: String },
+    #[error(
+        "{path}: {why}\nREENACT_IMAGES (or --store) names a directory that is yours alone (mode 0700)"
+    )]
+    Foreign { path: PathBuf, why: String },
     #[error("{what} is truncated or damaged: {why}")]
     Damaged { what: String, why: String },
     #[error(
@@ -78,6 +82,7 @@ impl ImageError {
             | Self::Reference { .. }
             | Self::Entry { .. }
             | Self::TooLarge { .. }
+            | Self::Foreign { .. }
             | Self::Damaged { .. }
             | Self::Archive { .. }
             | Self::Platform { .. }

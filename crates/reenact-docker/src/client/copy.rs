@@ -1,7 +1,7 @@
 //! `cp`, by docker's rules: what is copied goes into a destination that is a directory, else it takes the destination's name.
 
 use super::streams::{self, write_all};
-use super::{answer, connect, local, lost, note, token};
+use super::{answer, connect, landing, local, lost, note, token};
 use crate::error::DockerError;
 use crate::flags::{self, Ends, Flag, switch};
 use crate::inside;
@@ -148,7 +148,7 @@ fn out(place: &Place, path: &str, to: &str, follow: bool) -> Result<Vec<String>,
     let contents = path == "." || path.ends_with("/.");
     fetch(place, path, None, follow, |is_dir, archive| {
         let target = local::target(Path::new(to), &name, is_dir, contents)?;
-        local::unpack(archive, &target, is_dir)
+        landing::unpack(archive, &target, is_dir)
     })
 }
 

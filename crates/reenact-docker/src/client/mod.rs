@@ -4,6 +4,7 @@ mod commit;
 mod copy;
 mod exec;
 mod inspect;
+mod landing;
 mod life;
 mod list;
 mod local;

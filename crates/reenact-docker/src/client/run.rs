@@ -12,6 +12,7 @@ use reenact_sandbox::interrupt;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub fn run(words: &[String], settings: &Settings) -> Result<i32, DockerError> {
         note(&format!("WARNING: {warning}"));
     }
     let root = Root::open()?;
+    check_binds(&options.mounts, &[("containers", root.path()), ("images", &settings.store)])?;
     let chosen = images::choose(&options.image, options.pull, options.quiet, settings)?;
     let (place, name) = root.make(options.name.as_deref())?;
     let config = match config(&options, &chosen, &place, name.clone(), settings) {
@@ -53,6 +55,31 @@ pub fn run(words: &[String], settings: &Settings) -> Result<i32, DockerError> {
         std::fs::write(file, &place.id).map_err(DockerError::io("write", file))?;
     }
     start(&place, connection, &options)
+}
+
+/// Refuses binds by which a container would see our own directories: with root's rights it could speak to the sockets of all
+/// containers there, and read their files and images.
+fn check_binds(binds: &[(PathBuf, String)], private: &[(&str, &Path)]) -> Result<(), DockerError> {
+    for (what, place) in private {
+        // One that is not there yet is made after this.
+        let place = std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf());
+        let there = place.ancestors().find_map(|up| {
+            let rest = place.strip_prefix(up).ok()?;
+            let there = up.canonicalize().ok()?.join(rest);
+            Some(there.components().collect::<PathBuf>())
+        });
+        let place = there.unwrap_or(place);
+        for (from, to) in binds {
+            if from.starts_with(&place) || place.starts_with(from) {
+                return Err(DockerError::Usage(format!(
+                    "bind of {} to {to}: refused, the container would see the directory of {what} ({})",
+                    from.display(),
+                    place.display()
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn config(
@@ -219,5 +246,35 @@ fn attached(
     match answer(place, connection)? {
         Answer::Exited { code } => Ok(code),
         other => Err(DockerError::Failed(format!("an unexpected answer: {other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binds_show_nothing_of_ours() {
+        let temp = tempfile::tempdir().unwrap();
+        let base = temp.path().canonicalize().unwrap();
+        let (state, other) = (base.join("state"), base.join("other"));
+        std::fs::create_dir_all(state.join("names")).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        std::os::unix::fs::symlink(&state, base.join("link")).unwrap();
+        let check = |from: &Path, private: &Path| {
+            let binds = [(from.to_path_buf(), "/in".to_owned())];
+            check_binds(&binds, &[("containers", private)]).map_err(|e| e.to_string())
+        };
+        for from in [&state, &state.join("names"), &base, Path::new("/")] {
+            for private in [&state, &base.join("link")] {
+                let said = check(from, private).unwrap_err();
+                assert!(said.contains("directory of containers"), "{said}");
+            }
+        }
+        assert!(check(&other, &state).is_ok());
+        assert!(check(&base.join("state2"), &state).is_ok());
+        // Not there yet.
+        assert!(check(&other, &other.join("a/b")).is_err());
+        assert!(check(&state, &other.join("a/b")).is_ok());
     }
 }

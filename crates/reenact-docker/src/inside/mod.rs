@@ -5,6 +5,7 @@
 //! it, which no link can lead elsewhere.
 
 mod pack;
+mod sparse;
 mod unpack;
 
 pub use pack::{look, pack};
@@ -12,6 +13,7 @@ pub use unpack::unpack;
 
 use crate::error::DockerError;
 use reenact_sandbox::container::Container;
+use reenact_sandbox::unpack::holds_files;
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io;
@@ -70,8 +72,19 @@ pub fn make_dirs(container: &Container, path: &str) -> io::Result<File> {
     make_dir(&dir, OsStr::new(name))
 }
 
+/// Refuses what is not on the container's own file systems: a link or mount of the container must not lead what we write, with
+/// rights that its programs do not have, into /proc or /sys.
+fn own(file: &File) -> io::Result<()> {
+    if holds_files(file)? {
+        return Ok(());
+    }
+    let why = "not on a file system of the container's own files (in /proc, /sys or a bind)";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+}
+
 /// Makes one directory with the usual rights, whatever the umask, and opens it.
 fn make_dir(parent: &File, name: &OsStr) -> io::Result<File> {
+    own(parent)?;
     let path = at(parent, name);
     match std::fs::create_dir(&path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => enter(parent, name),

@@ -1,8 +1,10 @@
 //! Out of a container: a file or directory as a tar stream.
 
+use super::sparse::{self, Stretches};
 use super::{NOTES, absolute, at, enter, open_dir, open_file, split};
 use crate::error::DockerError;
 use reenact_sandbox::container::Container;
+use reenact_sandbox::unpack::data_segments;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -12,6 +14,11 @@ use std::path::{Path, PathBuf};
 
 /// Directories within directories.
 const DEEPEST: usize = 512;
+/// Bytes of one copy, holes counted, and its entries: as many as a layer may have.
+const MOST_BYTES: u64 = 64 << 30;
+const MOST_ENTRIES: u64 = 4_000_000;
+/// Stretches of data in one file that are kept apart.
+const MOST_SEGMENTS: usize = 1 << 16;
 
 /// A file or directory that is to leave the container.
 pub struct Thing {
@@ -50,15 +57,22 @@ struct Packer<W: Write> {
     /// Files with several names, by device and inode, and the first of their names.
     seen: BTreeMap<(u64, u64), PathBuf>,
     notes: Vec<String>,
+    entries: u64,
+    bytes: u64,
 }
 
 /// Writes the thing as a tar stream, named `name`, and what is in it below that. Gives notes of what was left out.
 ///
 /// # Errors
-/// Writing; reading what was there a moment ago.
+/// Writing; reading what was there a moment ago; more than may be in one copy.
 pub fn pack(thing: &Thing, name: &Path, to: impl Write) -> io::Result<Vec<String>> {
-    let mut packer =
-        Packer { tar: tar::Builder::new(to), seen: BTreeMap::new(), notes: Vec::new() };
+    let mut packer = Packer {
+        tar: tar::Builder::new(to),
+        seen: BTreeMap::new(),
+        notes: Vec::new(),
+        entries: 0,
+        bytes: 0,
+    };
     if thing.name.is_empty() {
         // Opened already, since a link led to it.
         let file = thing.parent.try_clone()?;
@@ -73,6 +87,10 @@ pub fn pack(thing: &Thing, name: &Path, to: impl Write) -> io::Result<Vec<String
 impl<W: Write> Packer<W> {
     fn entry(&mut self, dir: &File, name: &OsStr, path: &Path, depth: usize) -> io::Result<()> {
         let meta = at(dir, name).symlink_metadata()?;
+        self.entries += 1;
+        if self.entries > MOST_ENTRIES {
+            return Err(io::Error::other(format!("more than {MOST_ENTRIES} files")));
+        }
         if meta.is_dir() {
             self.directory(&enter(dir, name)?, path, depth)
         } else if meta.is_file() {
@@ -123,7 +141,7 @@ impl<W: Write> Packer<W> {
         Ok(())
     }
 
-    /// A file, with exactly as many bytes as it says at the start, though it may be written to.
+    /// A file, with exactly as many bytes as it says at the start, though it may be written to. Holes are told, not sent.
     fn file(&mut self, file: File, path: &Path) -> io::Result<()> {
         let meta = file.metadata()?;
         if !meta.is_file() {
@@ -138,11 +156,23 @@ impl<W: Write> Packer<W> {
             }
             self.seen.insert(key, path.to_path_buf());
         }
+        let size = meta.len();
+        self.bytes = self.bytes.saturating_add(size);
+        if self.bytes > MOST_BYTES {
+            let why = format!("more than {} GiB of files, their holes counted", MOST_BYTES >> 30);
+            return Err(io::Error::other(why));
+        }
+        let segments = data_segments(&file, size, MOST_SEGMENTS)?;
+        let stored: u64 = segments.iter().map(|(_, length)| length).sum();
         let mut header = header(&meta, tar::EntryType::Regular);
-        header.set_size(meta.len());
-        let whole =
-            io::BufReader::with_capacity(256 << 10, file).chain(io::repeat(0)).take(meta.len());
-        self.tar.append_data(&mut header, path, whole)
+        let mut map = Vec::new();
+        if stored < size {
+            map = sparse::describe(&mut header, size, &segments);
+        } else {
+            header.set_size(size);
+        }
+        let data = io::BufReader::with_capacity(256 << 10, Stretches::new(file, &segments));
+        self.tar.append_data(&mut header, path, map.as_slice().chain(data))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Into a container: a tar stream, which may be anybody's.
 
-use super::{NOTES, absolute, at, enter, make_dir, open_dir, split};
+use super::{NOTES, absolute, at, enter, make_dir, open_dir, own, split};
 use crate::error::DockerError;
 use crate::wire::Target;
 use reenact_sandbox::container::Container;
@@ -137,6 +137,7 @@ impl Unpacker<'_> {
         };
         let Some(last) = path.file_name() else { return Ok(()) };
         let dir = self.parent(path.parent().unwrap_or(Path::new("")))?;
+        own(&dir)?;
         let kind = entry.header().entry_type();
         match kind {
             tar::EntryType::Directory => self.directory(&dir, &path, entry.header())?,
@@ -145,7 +146,7 @@ impl Unpacker<'_> {
                 let mut to = io::BufWriter::with_capacity(256 << 10, file);
                 io::copy(entry, &mut to)?;
                 let file = to.into_inner().map_err(|e| e.into_error())?;
-                self.own(entry.header(), |u, g| std::os::unix::fs::fchown(&file, u, g))?;
+                self.owner(entry.header(), |u, g| std::os::unix::fs::fchown(&file, u, g))?;
                 file.set_permissions(Permissions::from_mode(mode(entry.header())))?;
                 file.set_modified(time(entry.header()))?;
             }
@@ -154,7 +155,7 @@ impl Unpacker<'_> {
                 clear(&dir, last)?;
                 let link = at(&dir, last);
                 symlink(&target, &link)?;
-                self.own(entry.header(), |u, g| lchown(&link, u, g))?;
+                self.owner(entry.header(), |u, g| lchown(&link, u, g))?;
             }
             tar::EntryType::Link => {
                 let first = entry.link_name()?.unwrap_or_default().into_owned();
@@ -189,7 +190,7 @@ impl Unpacker<'_> {
             Err(_) => {}
         }
         let made = make_dir(dir, name)?;
-        self.own(header, |u, g| std::os::unix::fs::fchown(&made, u, g))?;
+        self.owner(header, |u, g| std::os::unix::fs::fchown(&made, u, g))?;
         made.set_permissions(Permissions::from_mode(mode(header)))?;
         // Bounded, since each holds a descriptor.
         if self.times.len() < 256 {
@@ -212,6 +213,7 @@ impl Unpacker<'_> {
             if let Ok(target) = self.container.open(&full)
                 && target.metadata()?.is_file()
             {
+                own(&target)?;
                 let again = format!("/proc/self/fd/{}", target.as_raw_fd());
                 return File::options().write(true).truncate(true).open(again);
             }
@@ -226,7 +228,7 @@ impl Unpacker<'_> {
     }
 
     /// Sets the owner that the stream names, where that was asked for. Otherwise it is root, who makes everything here.
-    fn own(
+    fn owner(
         &self,
         header: &tar::Header,
         set: impl FnOnce(Option<u32>, Option<u32>) -> io::Result<()>,

@@ -54,7 +54,14 @@ impl Root {
         Self::at(&root, me)
     }
 
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     fn at(root: &Path, me: u32) -> Result<Self, DockerError> {
+        // A slash at the end would have the kernel follow a link.
+        let root = &root.components().collect::<PathBuf>();
         match std::fs::DirBuilder::new().mode(0o700).create(root) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
                 return Err(DockerError::io("create", root)(e));

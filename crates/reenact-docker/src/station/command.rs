@@ -51,9 +51,39 @@ fn code(end: &ExecEnd, name: &str) -> Result<i32, DockerError> {
     }
 }
 
+/// Refuses what no program can be given: NUL bytes, and strings that the kernel does not take (execve(2)).
+fn check_texts(exec: &Exec, env: &BTreeMap<String, String>) -> Result<(), DockerError> {
+    /// Bytes of one string with its NUL (MAX_ARG_STRLEN).
+    const LONGEST: usize = 128 << 10;
+    let bad = |what: &str, why: &str| {
+        let what = format!("unable to start container process: {what}: {why}");
+        Err(DockerError::Program { what, code: 126 })
+    };
+    for word in exec.argv.iter().chain(&exec.cwd) {
+        if word.contains('\0') {
+            return bad("an argument", "a NUL byte");
+        }
+        if word.len() >= LONGEST {
+            return bad("an argument", "argument list too long (128 KiB each)");
+        }
+    }
+    for (name, value) in env.iter().chain(exec.env.iter().map(|(n, v)| (n, v))) {
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
+        let what = format!("the environment variable {shown:?}");
+        if name.contains('\0') || value.contains('\0') {
+            return bad(&what, "a NUL byte");
+        }
+        if name.len() + 1 + value.len() >= LONGEST {
+            return bad(&what, "argument list too long (128 KiB each)");
+        }
+    }
+    Ok(())
+}
+
 impl Station {
     /// Environment, user and directory of a command.
     fn ready(&self, exec: Exec) -> Result<Ready, DockerError> {
+        check_texts(&exec, &self.config.env)?;
         let config = &self.config;
         let who = users::resolve(exec.user.as_deref().unwrap_or(&config.user), &self.container)?;
         let mut env: BTreeMap<String, String> =

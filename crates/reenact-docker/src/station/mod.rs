@@ -29,6 +29,8 @@ use streams::Streams;
 const MOST_CONNECTIONS: usize = 4096;
 /// A client that connects says within this time what it wants.
 const FIRST_WORDS: Duration = Duration::from_secs(30);
+/// Commands end within this time when the container is to end; then pid 1 is killed with all the rest.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A container and its station, as its connections see it.
 struct Station {
@@ -41,8 +43,9 @@ struct Station {
     /// What runs now; `None`: it is about to.
     commands: Mutex<BTreeMap<u64, Option<CommandHandle>>>,
     connections: Mutex<BTreeMap<u64, UnixStream>>,
-    /// Who is answered when the container is down.
-    waiting: Mutex<Vec<UnixStream>>,
+    /// Who is answered when the container is down; and whether it is the client of an attached `run`, to whom a main process
+    /// that could not run is a failure.
+    waiting: Mutex<Vec<(UnixStream, bool)>>,
     closing: AtomicBool,
     next: AtomicU64,
 }
@@ -139,7 +142,10 @@ impl Station {
     fn run(&self, listener: &UnixListener) -> i32 {
         std::thread::scope(|scope| {
             scope.spawn(|| self.accept(scope, listener));
-            let code = self.life.wait_for_end(|| self.container.is_alive());
+            let code = self.life.wait_for_end(|| {
+                self.streams.expire();
+                self.container.is_alive()
+            });
             self.closing.store(true, Ordering::SeqCst);
             self.end_commands();
             for connection in lock(&self.connections).values() {
@@ -152,9 +158,11 @@ impl Station {
         })
     }
 
-    /// Kills what clients started, until their threads have seen it. What left its session ends with the container.
+    /// Kills what clients started, until their threads have seen it. What left its session ends with the container; where pid 1
+    /// does not do as it is told, everything does.
     fn end_commands(&self) {
         let begun = Instant::now();
+        let mut killed = false;
         while !lock(&self.commands).is_empty() && begun.elapsed() < Duration::from_secs(60) {
             for handle in lock(&self.commands).values().flatten() {
                 handle.stop();
@@ -162,6 +170,10 @@ impl Station {
             if begun.elapsed() > Duration::from_millis(500) {
                 // A thread may wait for a client that does not read.
                 self.streams.cut();
+            }
+            if begun.elapsed() > LAST_WORDS && !killed {
+                self.container.kill();
+                killed = true;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -218,7 +230,7 @@ impl Station {
                 let started = self.start_main(scope, attach, stdin);
                 if let (Ok(answer), Some(_)) = (&started, attach) {
                     wire::send(&mut connection, answer)?;
-                    return self.answer_at_the_end(connection);
+                    return self.answer_at_the_end(connection, true);
                 }
                 started
             }
@@ -229,21 +241,21 @@ impl Station {
             Request::Put { target, token } => self.put(&target, token),
             Request::Stop { signal, grace_ms } => {
                 self.life.stop(signal, grace_ms.map(Duration::from_millis));
-                return self.answer_at_the_end(connection);
+                return self.answer_at_the_end(connection, false);
             }
             Request::Signal { signal } => {
                 self.life.signal(signal);
                 Ok(Answer::Done { notes: Vec::new() })
             }
-            Request::Wait => return self.answer_at_the_end(connection),
+            Request::Wait => return self.answer_at_the_end(connection, false),
         };
         let answer =
             answer.unwrap_or_else(|e| Answer::Failed { what: e.to_string(), code: e.code(0) });
         wire::send(&mut connection, &answer)
     }
 
-    fn answer_at_the_end(&self, connection: UnixStream) -> std::io::Result<()> {
-        lock(&self.waiting).push(connection);
+    fn answer_at_the_end(&self, connection: UnixStream, attached: bool) -> std::io::Result<()> {
+        lock(&self.waiting).push((connection, attached));
         Ok(())
     }
 
@@ -251,11 +263,12 @@ impl Station {
     fn finish(self, code: i32, listener: UnixListener) -> Result<(), DockerError> {
         let Self { place, config, container, life, waiting, .. } = self;
         drop(container);
+        let error = life.error();
         let state = State {
             status: Status::Exited,
             code: Some(code),
             finished: now(),
-            error: life.error(),
+            error: error.clone(),
             ..life.state()
         };
         let written = place.write("state.json", &state);
@@ -263,9 +276,19 @@ impl Station {
         drop(listener);
         let _gone = std::fs::remove_file(place.file("sock"));
         let removed = if config.remove { remove(&place, &config) } else { Ok(()) };
-        for mut connection in waiting.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        for (mut connection, attached) in
+            waiting.into_inner().unwrap_or_else(PoisonError::into_inner)
+        {
+            let answer = match &error {
+                // 126 and 127 are a program that cannot be executed; all else is our failure, which has a code of its own.
+                what if attached && !what.is_empty() => Answer::Failed {
+                    what: what.clone(),
+                    code: if matches!(code, 126 | 127) { code } else { 0 },
+                },
+                _ => Answer::Exited { code },
+            };
             // Who waited may have gone.
-            let _told = wire::send(&mut connection, &Answer::Exited { code });
+            let _told = wire::send(&mut connection, &answer);
         }
         written.and(removed)
     }

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 /// A client that asked for something connects its streams within this time.
 const LATEST: Duration = Duration::from_secs(30);
-/// Streams that wait for their request: those of requests that failed before they took them stay.
+/// Streams that wait for their request at once; the oldest gives way to a new one.
 const MOST_WAITING: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Streams {
-    arrived: Mutex<BTreeMap<(u64, Which), UnixStream>>,
+    /// With the time at which they came: nobody may ever ask for them.
+    arrived: Mutex<BTreeMap<(u64, Which), (Instant, UnixStream)>>,
     changed: Condvar,
     closed: AtomicBool,
     /// Copies of those that were taken, for [`Streams::cut`].
@@ -42,10 +43,22 @@ impl Drop for Held<'_> {
 impl Streams {
     pub(super) fn arrived(&self, token: u64, which: Which, stream: UnixStream) {
         let mut arrived = lock(&self.arrived);
-        if arrived.len() < MOST_WAITING {
-            arrived.insert((token, which), stream);
+        if arrived.len() >= MOST_WAITING
+            && let Some(oldest) = arrived.iter().min_by_key(|(_, (since, _))| *since).map(|e| *e.0)
+        {
+            arrived.remove(&oldest);
         }
+        arrived.insert((token, which), (Instant::now(), stream));
         self.changed.notify_all();
+    }
+
+    /// Closes streams for which no request has come in the time that a request would wait for them.
+    pub(super) fn expire(&self) {
+        self.expire_older(LATEST);
+    }
+
+    fn expire_older(&self, than: Duration) {
+        lock(&self.arrived).retain(|_, (since, _)| since.elapsed() <= than);
     }
 
     /// Waits for a stream.
@@ -58,7 +71,7 @@ impl Streams {
         let key = (token, which);
         let mut arrived = lock(&self.arrived);
         loop {
-            if let Some(stream) = arrived.remove(&key) {
+            if let Some((_, stream)) = arrived.remove(&key) {
                 let copy = stream.try_clone().map_err(|error| DockerError::Io {
                     what: "cannot duplicate a connection".to_owned(),
                     error,
@@ -90,5 +103,40 @@ impl Streams {
             // Gone already is as good.
             let _cut = stream.shutdown(Shutdown::Both);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn streams_that_nobody_asks_for_are_closed() {
+        let streams = Streams::default();
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
+        streams.arrived(1, Which::Output, ours);
+        streams.expire();
+        let (stream, _held) = streams.take(1, Which::Output).unwrap();
+        streams.arrived(2, Which::Output, stream);
+        streams.expire_older(Duration::ZERO);
+        assert!(lock(&streams.arrived).is_empty());
+        drop(_held);
+        assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0, "its client sees the end");
+    }
+
+    #[test]
+    fn a_flood_does_not_keep_a_new_stream_out() {
+        let streams = Streams::default();
+        let (first, _their_first) = UnixStream::pair().unwrap();
+        streams.arrived(0, Which::Output, first.try_clone().unwrap());
+        // The same socket many times: descriptors are few in some places.
+        let mut orphans = Vec::new();
+        for token in 1..=200 {
+            orphans.push(first.try_clone().unwrap());
+            streams.arrived(token, Which::Output, first.try_clone().unwrap());
+        }
+        assert_eq!(lock(&streams.arrived).len(), 201);
+        assert!(streams.take(200, Which::Output).is_ok());
     }
 }

@@ -4,6 +4,7 @@ use super::indexed::Indexed;
 use crate::error::{ImageError, io_error};
 use crate::pipe::{self, Bounds};
 use crate::store::Store;
+use reenact_sandbox::unpack::open_regular;
 use std::fs::File;
 use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
@@ -90,10 +91,23 @@ impl Source {
         match &self.files {
             Files::Tar(index) => Ok(Box::new(index.open(name, &self.path)?)),
             Files::Dir => {
-                let path = self.path.join(plain(name, &self.path)?);
-                Ok(Box::new(File::open(&path).map_err(io_error(path.display()))?))
+                let name = plain(name, &self.path)?;
+                // The directory that the user named may be behind a link; what it holds may not.
+                let dir = self.path.canonicalize().map_err(io_error(self.path.display()))?;
+                let opened = open_regular(&dir, name.as_os_str().as_encoded_bytes());
+                Ok(Box::new(opened.map_err(|e| self.unreadable(&name, e))?))
             }
         }
+    }
+
+    /// A link in a directory that came from elsewhere could lead to any file of ours, and a fifo could hold us up.
+    fn unreadable(&self, name: &Path, error: std::io::Error) -> ImageError {
+        let shown = crate::error::shown(name.as_os_str().as_encoded_bytes());
+        if error.kind() == std::io::ErrorKind::InvalidInput {
+            let why = format!("{shown}: {error}; only regular files beneath it are read");
+            return ImageError::Archive { path: self.path.clone(), why };
+        }
+        io_error(format!("{}: {shown}", self.path.display()))(error)
     }
 
     /// A small file.
@@ -103,7 +117,7 @@ impl Source {
     }
 }
 
-/// A name that stays inside its directory. (Links there are the user's own.)
+/// A name that stays inside its directory.
 fn plain(name: &str, path: &Path) -> Result<PathBuf, ImageError> {
     let name = PathBuf::from(name);
     if name.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {

@@ -225,3 +225,42 @@ fn damaged_archives_are_told_apart_and_leave_nothing() {
     let place = Place::new();
     assert!(place.import("nothing", None).unwrap_err().to_string().contains("nothing"));
 }
+
+#[test]
+fn members_of_a_directory_that_are_no_regular_files_are_refused() {
+    use std::os::unix::fs::symlink;
+    let place = Place::new();
+    std::fs::write(place.path("secret.json"), config()).unwrap();
+    let fill = |name: &str| {
+        for (file, bytes) in layout() {
+            let path = place.path(name).join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+    };
+    let hex = Digest::of(config().as_bytes()).hex().to_owned();
+    let blob = format!("blobs/sha256/{hex}");
+    let refused = |dir: &str, why: &str| {
+        let error = place.import(dir, None).unwrap_err();
+        assert!(matches!(error, ImageError::Archive { .. }), "{error:?}");
+        assert!(error.to_string().contains(why), "{error}");
+    };
+    fill("fifo");
+    std::fs::remove_file(place.path("fifo").join(&blob)).unwrap();
+    let mut writer = reenact_sandbox::unpack::TreeWriter::new(&place.path("fifo")).unwrap();
+    writer.fifo(blob.as_bytes(), &reenact_sandbox::unpack::Meta::default()).unwrap();
+    refused("fifo", "not a regular file");
+    // A link to what it should be is refused as well: where it leads is not the archive's to say.
+    fill("link");
+    std::fs::remove_file(place.path("link").join(&blob)).unwrap();
+    symlink(place.path("secret.json"), place.path("link").join(&blob)).unwrap();
+    refused("link", "symbolic link");
+    fill("through");
+    std::fs::rename(place.path("through/blobs"), place.path("elsewhere")).unwrap();
+    symlink(place.path("elsewhere"), place.path("through/blobs")).unwrap();
+    refused("through", "symbolic link");
+    // The directory itself is the user's to name.
+    fill("whole");
+    symlink(place.path("whole"), place.path("named")).unwrap();
+    assert!(place.import("named", None).is_ok());
+}

@@ -6,6 +6,7 @@ use crate::config::{self, ImageConfig};
 use crate::copy;
 use crate::digest::Digest;
 use crate::error::ImageError;
+use crate::layer::UnpackLimits;
 use std::path::Path;
 
 impl Store {
@@ -22,8 +23,9 @@ impl Store {
         config: &ImageConfig,
     ) -> Result<Image, ImageError> {
         let name = name.parse::<Reference>()?.to_string();
+        config::check_layers(parent.layers.len() + 1, &name)?;
         let lease = self.lease(&parent.layers)?;
-        let (diff_id, held) = self.add_tree(upper, true)?;
+        let (diff_id, held) = self.add_tree(upper, true, &UnpackLimits::default())?;
         let mut layers = parent.layers.clone();
         layers.push(diff_id.to_string());
         let raw = config::render(config, &layers, &jiff::Timestamp::now().to_string());
@@ -37,9 +39,10 @@ impl Store {
         &self,
         from: &Path,
         overlay: bool,
+        limits: &UnpackLimits,
     ) -> Result<(Digest, super::lease::Lease), ImageError> {
         let stage = self.stage().map_err(|e| self.name_store(e))?;
-        let copied = copy::copy_tree(from, &stage.path().join("root"), overlay)
+        let copied = copy::copy_tree(from, &stage.path().join("root"), overlay, limits)
             .map_err(|e| self.name_store(e))?;
         let record = LayerRecord {
             diff_id: copied.diff_id.to_string(),

@@ -61,6 +61,31 @@ pub(crate) fn private_dir(path: &Path) -> Result<(), ImageError> {
         .map_err(io_error(path.display()))
 }
 
+/// Checks that a directory is a real one, ours or root's, and that nobody else can change it. What is in it was then made by
+/// us or by root, and no name in it leads elsewhere.
+pub(crate) fn check_private(path: &Path) -> Result<(), ImageError> {
+    use std::os::unix::fs::MetadataExt;
+    let foreign = |why: String| Err(ImageError::Foreign { path: path.to_path_buf(), why });
+    let meta = path.symlink_metadata().map_err(io_error(path.display()))?;
+    if meta.is_symlink() {
+        return foreign("a symbolic link and not a directory: name the one it leads to".to_owned());
+    }
+    if !meta.is_dir() {
+        return foreign("not a directory".to_owned());
+    }
+    let (owner, me) = (meta.uid(), reenact_sandbox::unpack::effective_user());
+    if owner != me && owner != 0 {
+        return foreign(format!("belongs to user {owner}, who could change images in it"));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return foreign(format!(
+            "others may write to it (mode {:04o}), and could change images in it",
+            meta.mode() & 0o7777
+        ));
+    }
+    Ok(())
+}
+
 /// A directory that is being made: it vanishes when dropped, or when its process has died, by the next `gc`.
 pub(crate) struct Stage {
     path: PathBuf,

@@ -27,7 +27,7 @@ pub use scratch::KEPT_FOR;
 use crate::digest::Digest;
 use crate::error::{ImageError, io_error};
 use crate::layer::Notes;
-use files::{Stage, private_dir, write_json};
+use files::{Stage, check_private, private_dir, write_json};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -57,16 +57,18 @@ impl Store {
     /// `~/.local/share/reenact/images` is where the command line puts it ([`Store::default_root`]).
     ///
     /// # Errors
-    /// [`ImageError::Io`].
+    /// [`ImageError::Foreign`] if it, or a directory in it, is somebody else's or can be changed by others; [`ImageError::Io`].
     pub fn open(root: &Path) -> Result<Self, ImageError> {
-        let root = std::path::absolute(root).map_err(io_error(root.display()))?;
-        let store = Self { root };
-        // All of them are made in this order, so the last one tells of all.
-        if !store.tmp().is_dir() {
-            private_dir(&store.root)?;
-            for name in ["images", "layers", "blobs", "scratch", "leases", "tmp"] {
-                private_dir(&store.root.join(name))?;
+        let absolute = std::path::absolute(root).map_err(io_error(root.display()))?;
+        // By parts, since a slash at the end would have the kernel follow a link.
+        let store = Self { root: absolute.components().collect() };
+        let parts = ["images", "layers", "blobs", "scratch", "leases", "tmp"];
+        let dirs = parts.iter().map(|name| store.root.join(name));
+        for dir in std::iter::once(store.root.clone()).chain(dirs) {
+            if dir.symlink_metadata().is_err() {
+                private_dir(&dir)?;
             }
+            check_private(&dir)?;
         }
         Ok(store)
     }

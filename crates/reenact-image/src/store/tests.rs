@@ -1,6 +1,7 @@
 use super::*;
 use crate::archive::ImportOptions;
 use crate::config::ImageConfig;
+use crate::layer::UnpackLimits;
 use crate::progress::Silent;
 use crate::testing::{Made, tar_of};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -195,17 +196,23 @@ fn a_committed_layer_s_id_is_the_digest_of_its_archive() {
     upper(&dir);
     let to = place.path("copy");
     std::fs::create_dir(&to).unwrap();
-    let copied = crate::copy::copy_tree(&dir, &to, true).unwrap();
+    let copied = crate::copy::copy_tree(&dir, &to, true, &UnpackLimits::default()).unwrap();
     assert_eq!(copied.bytes, 4);
     assert!(copied.entries >= 10, "{}", copied.entries);
     // Nothing but content and attributes goes into it.
     let to = place.path("copy2");
     std::fs::create_dir(&to).unwrap();
-    assert_eq!(crate::copy::copy_tree(&dir, &to, true).unwrap().diff_id, copied.diff_id);
+    assert_eq!(
+        crate::copy::copy_tree(&dir, &to, true, &UnpackLimits::default()).unwrap().diff_id,
+        copied.diff_id
+    );
     std::fs::set_permissions(dir.join("empty"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let to = place.path("copy3");
     std::fs::create_dir(&to).unwrap();
-    assert_ne!(crate::copy::copy_tree(&dir, &to, true).unwrap().diff_id, copied.diff_id);
+    assert_ne!(
+        crate::copy::copy_tree(&dir, &to, true, &UnpackLimits::default()).unwrap().diff_id,
+        copied.diff_id
+    );
 }
 
 #[test]
@@ -333,4 +340,72 @@ fn damaged_files_of_the_store_are_named() {
     std::fs::write(place.path("store/names.json"), "{").unwrap();
     let error = store.get("x").unwrap_err().to_string();
     assert!(error.contains("names.json"), "{error}");
+}
+
+#[test]
+fn a_store_that_others_can_change_is_refused() {
+    let place = Place::new();
+    let root = place.path("store");
+    let refused = |path: &Path, why: &str| {
+        let error = Store::open(path).unwrap_err();
+        assert!(matches!(error, ImageError::Foreign { .. }), "{error:?}");
+        let said = error.to_string();
+        assert!(said.contains(why) && said.contains("REENACT_IMAGES"), "{said}");
+    };
+    place.store();
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for part in ["store", "store/scratch", "store/layers", "store/tmp"] {
+        open(&place.path(part), 0o702);
+        refused(&root, "mode 0702");
+        open(&place.path(part), 0o755);
+        place.store();
+    }
+    // A part that leads elsewhere: `gc` would remove what is there.
+    let precious = place.path("precious");
+    std::fs::create_dir_all(precious.join("old")).unwrap();
+    std::fs::remove_dir(place.path("store/scratch")).unwrap();
+    std::os::unix::fs::symlink(&precious, place.path("store/scratch")).unwrap();
+    refused(&root, "symbolic link");
+    assert!(precious.join("old").is_dir());
+    std::os::unix::fs::symlink(&root, place.path("link")).unwrap();
+    refused(&place.path("link"), "symbolic link");
+    refused(&place.path("link").join(""), "symbolic link");
+    std::fs::write(place.path("file"), "").unwrap();
+    refused(&place.path("file"), "not a directory");
+}
+
+#[test]
+fn a_store_of_another_user_is_refused() {
+    let place = Place::new();
+    place.store();
+    if reenact_sandbox::unpack::effective_user() != 0 {
+        eprintln!("SKIPPED: only root can give a directory to another user");
+        return;
+    }
+    for part in ["store", "store/layers"] {
+        std::os::unix::fs::chown(place.path(part), Some(65534), None).unwrap();
+        let said = Store::open(&place.path("store")).unwrap_err().to_string();
+        assert!(said.contains("belongs to user 65534"), "{said}");
+        std::os::unix::fs::chown(place.path(part), Some(0), None).unwrap();
+    }
+    place.store();
+}
+
+#[test]
+fn a_commit_on_the_most_layers_is_refused() {
+    let place = Place::new();
+    let base = place.import("base", &[Made::file("f", b"x")]);
+    let store = place.store();
+    let empty = place.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let mut parent = base.clone();
+    parent.layers = vec![base.layers[0].clone(); 124];
+    let full = store.commit(&parent, &empty, "full:1", &ImageConfig::default()).unwrap();
+    assert_eq!(full.layers.len(), 125);
+    let error = store.commit(&full, &empty, "more:1", &ImageConfig::default()).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("more:1") && said.contains("126 layers"), "{said}");
+    assert!(store.get("more:1").is_err());
 }

@@ -5,7 +5,42 @@ use reenact_sandbox::unpack::Meta;
 
 /// One header with the extended one before it where that is needed.
 pub(crate) fn header(path: &[u8], kind: u8, meta: &Meta, size: u64, link: &[u8]) -> Vec<u8> {
+    with_records(path, kind, meta, size, link, Vec::new())
+}
+
+/// What comes before the data of a file with holes: headers and map (GNU's format 1.0). `segments`: offset and length of
+/// each stretch of data, in order.
+pub(crate) fn sparse_header(
+    path: &[u8],
+    meta: &Meta,
+    size: u64,
+    segments: &[(u64, u64)],
+) -> Vec<u8> {
+    let mut map = format!("{}\n", segments.len());
+    for (offset, length) in segments {
+        map.push_str(&format!("{offset}\n{length}\n"));
+    }
+    let mut map = map.into_bytes();
+    map.resize(map.len().next_multiple_of(BLOCK), 0);
+    let stored = segments.iter().map(|(_, length)| length).sum::<u64>() + map.len() as u64;
     let mut records = Vec::new();
+    record(&mut records, b"GNU.sparse.major", b"1");
+    record(&mut records, b"GNU.sparse.minor", b"0");
+    record(&mut records, b"GNU.sparse.name", path);
+    record(&mut records, b"GNU.sparse.realsize", size.to_string().as_bytes());
+    let mut all = with_records(b"GNUSparseFile.0", b'0', meta, stored, b"", records);
+    all.extend_from_slice(&map);
+    all
+}
+
+fn with_records(
+    path: &[u8],
+    kind: u8,
+    meta: &Meta,
+    size: u64,
+    link: &[u8],
+    mut records: Vec<u8>,
+) -> Vec<u8> {
     let mut block = [0u8; BLOCK];
     let mut field = |at: usize, length: usize, key: &str, text: &[u8], block: &mut [u8; BLOCK]| {
         if text.len() > length {
@@ -16,7 +51,7 @@ pub(crate) fn header(path: &[u8], kind: u8, meta: &Meta, size: u64, link: &[u8])
     };
     field(0, 100, "path", path, &mut block);
     field(157, 100, "linkpath", link, &mut block);
-    if meta.mtime.0 < 0 || meta.mtime.1 != 0 {
+    if meta.mtime.0 < 0 || meta.mtime.0 > 0o77777777777 || meta.mtime.1 != 0 {
         record(&mut records, b"mtime", time(meta.mtime).as_bytes());
     }
     for (key, n) in [("uid", u64::from(meta.uid)), ("gid", u64::from(meta.gid)), ("size", size)] {

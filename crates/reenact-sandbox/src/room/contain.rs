@@ -16,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 /// KILL, SETGID, SETUID (bits of capability(7)).
-const PID_1_KEPT: u64 = 1 << 5 | 1 << 6 | 1 << 7;
+const PID_1_NEEDS: u64 = 1 << 5 | 1 << 6 | 1 << 7;
 /// What `mount(2)` takes as options: a page. It cuts longer ones off without a word.
 const OPTIONS_MAX: usize = 4094;
 /// A number no host reaches; control groups take it for no limit.
@@ -253,14 +253,16 @@ pub fn plan(spec: &ContainerSpec, mode: &Mode, stage: &str) -> Result<Plan, Sand
         oom: reenact_zygote::proto::oom::AS_IS,
         rlimits: vec![(libc::RLIMIT_CORE, 0, 0)],
     });
-    plan.drop_bounding(spec.capabilities & crate::container::DEFAULT_CAPABILITIES);
+    let allowed = spec.capabilities & crate::container::DEFAULT_CAPABILITIES;
+    plan.drop_bounding(allowed);
     if spec.no_new_privileges {
         plan.no_new_privs();
     }
     plan.not_dumpable();
     plan.seccomp(random_u64()?, &filter::program(filter::Kind::Container, random_u64()?));
-    // What a root of the container may do comes from the bounding set when it executes; pid 1 only changes users and kills.
-    plan.capabilities(PID_1_KEPT);
+    // Nothing beyond what the container's root has, and changing users and killing. (What a root of the container may do comes
+    // from the bounding set when it executes; but it enters its directory and finds its program before that.)
+    plan.capabilities(allowed | PID_1_NEEDS);
     plan.room();
     Ok(plan)
 }

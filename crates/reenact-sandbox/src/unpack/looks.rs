@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-/// Where a file has data: offsets and lengths, in order, apart from each other, none beyond `size`. What is between them are
-/// holes. After `most` segments the rest of the file counts as one. The file's position is moved.
+/// Where a file has data: offsets and lengths, in order, apart from each other, none beyond `size`, in whole blocks of 512 bytes
+/// as archives want them (but for the end of the file). What is between them are holes. After `most` segments the rest of the file counts as one. The file's position is moved.
 ///
 /// # Errors
 /// As `lseek(2)`.
@@ -24,7 +24,8 @@ pub fn data_segments(file: &File, size: u64, most: usize) -> io::Result<Vec<(u64
             },
         }
     };
-    let mut found = Vec::new();
+    const BLOCK: u64 = 512;
+    let mut found: Vec<(u64, u64)> = Vec::new();
     let mut at = 0;
     while at < size {
         let start = match seek(at, libc::SEEK_DATA) {
@@ -37,10 +38,14 @@ pub fn data_segments(file: &File, size: u64, most: usize) -> io::Result<Vec<(u64
         let last = found.len() + 1 >= most;
         // Somebody may have cut the file meanwhile.
         let end = if last { size } else { seek(start, libc::SEEK_HOLE)?.unwrap_or(size).min(size) };
-        if end > start {
-            found.push((start, end - start));
+        let (start, end) = (start - start % BLOCK, end.next_multiple_of(BLOCK).min(size));
+        match found.last_mut() {
+            Some((offset, length)) if *offset + *length >= start => *length = end - *offset,
+            _ if end > start => found.push((start, end - start)),
+            _ => {}
         }
-        at = end.max(start + 1);
+        // Always further, whatever somebody does to the file.
+        at = end.max(at + 1);
     }
     Ok(found)
 }

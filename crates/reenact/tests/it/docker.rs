@@ -600,6 +600,286 @@ fn rights_and_binds_are_as_asked() {
 }
 
 #[test]
+fn a_second_copy_does_not_write_through_a_link_that_the_first_one_left() {
+    let d = Docker::new();
+    let s = &d.scratch;
+    d.start("box");
+    s.write("victim/file", "the host's");
+    std::fs::create_dir(s.path("victim/.ssh")).unwrap();
+    std::fs::create_dir(s.path("out")).unwrap();
+    let victim = s.path("victim");
+    let victim = victim.display();
+    d.bash("box", &format!("mkdir /x; ln -s {victim}/file /x/log; ln -s {victim}/.ssh /x/d"));
+    for name in ["log", "d"] {
+        d.docker(&format!("cp box:/x/{name} out/")).expect(0);
+        assert!(s.path(&format!("out/{name}")).is_symlink());
+        // Named as a whole, it is told and not followed.
+        d.docker(&format!("cp box:/etc/passwd out/{name}")).fails(1, &["a symbolic link"]);
+    }
+    d.bash("box", "rm /x/*; echo new > /x/log; mkdir /x/d; echo key > /x/d/authorized_keys");
+    d.docker("cp box:/x/log out/").expect(0);
+    d.docker("cp box:/x/d out").expect(0);
+    assert_eq!(s.read("victim/file"), "the host's");
+    assert_eq!(std::fs::read_dir(s.path("victim/.ssh")).unwrap().count(), 0);
+    assert_eq!(
+        (s.read("out/log"), s.read("out/d/authorized_keys")),
+        ("new\n".into(), "key\n".into())
+    );
+}
+
+#[test]
+fn copying_in_does_not_reach_the_kernel_by_links() {
+    let d = Docker::new();
+    d.start("box");
+    d.scratch.write("put", "7\n");
+    let before = d.bash("box", "mkdir /w; ln -s /proc/1/oom_score_adj /w/o; ln -s /proc/1 /w/p; ln -s /tmp/t /w/t; touch /tmp/t; cat /proc/1/oom_score_adj");
+    for to in ["/w/o", "/w/p/oom_score_adj", "/proc/1/oom_score_adj", "/w/p", "/proc"] {
+        d.docker(&format!("cp put box:{to}")).fails(1, &["own files"]);
+    }
+    // Links to the container's own files are followed as before, and its tmpfs are its own.
+    d.docker("cp put box:/w/t").expect(0);
+    d.docker("cp put box:/dev/shm/put").expect(0);
+    let after = d.bash("box", "cat /proc/1/oom_score_adj /tmp/t /dev/shm/put; ls -d /w/t");
+    assert_eq!(after, format!("{before}7\n7\n/w/t\n"));
+    d.docker(&format!("run --rm -w /proc/made {IMAGE} true")).fails(125, &["/proc/made"]);
+}
+
+#[test]
+fn holes_stay_holes_and_too_much_is_refused() {
+    use std::os::unix::fs::MetadataExt;
+    let d = Docker::new();
+    let s = &d.scratch;
+    d.start("box");
+    d.bash("box", "mkdir /f; truncate -s 300M /f/sparse; echo end >> /f/sparse; echo x > /f/dense");
+    for to in ["running", "ended"] {
+        d.docker(&format!("cp box:/f {to}")).expect(0);
+        let meta = s.path(&format!("{to}/sparse")).metadata().unwrap();
+        assert_eq!(meta.len(), (300 << 20) + 4);
+        assert!(meta.blocks() * 512 < 16 << 20, "{} blocks", meta.blocks());
+        assert!(std::fs::read(s.path(&format!("{to}/sparse"))).unwrap().ends_with(b"end\n"));
+        assert_eq!(s.read(&format!("{to}/dense")), "x\n");
+        if to == "running" {
+            d.docker("commit box sparse:1").expect(0);
+            d.docker("stop box").expect(0);
+        }
+    }
+    let there = d.docker_words(&[
+        "run",
+        "--rm",
+        "sparse:1",
+        "bash",
+        "-c",
+        "stat -c '%s %b' /f/sparse; tail -c 4 /f/sparse",
+    ]);
+    let there = there.expect(0);
+    let (line, end) = there.split_once('\n').unwrap();
+    let (size, blocks) = line.split_once(' ').unwrap();
+    assert_eq!((size, end), ("314572804", "end\n"));
+    assert!(blocks.parse::<u64>().unwrap() * 512 < 16 << 20, "{line}");
+
+    // What would be a petabyte is told at once.
+    d.start("huge");
+    d.bash("huge", "truncate -s 1T /huge");
+    d.docker("cp huge:/huge out").fails(1, &["64 GiB"]);
+    d.docker("commit huge huge:1").fails(1, &["larger than is allowed", "holes"]);
+    d.docker("run --rm --pull never huge:1 true").fails(125, &["No such image"]);
+}
+
+#[test]
+fn a_file_that_looks_like_a_removal_is_not_committed() {
+    let d = Docker::new();
+    d.start("box");
+    let same_time = "touch -c -d @0 / /.wh.opt";
+    d.bash("box", &format!("touch /.wh.opt; chmod 0 /.wh.opt; {same_time}"));
+    d.docker("commit box one:1").fails(1, &[".wh.opt", "mark removals"]);
+    d.bash("box", &format!("rm -r /.wh.opt; rm -rf /opt; {same_time}"));
+    d.docker("commit box two:1").expect(0);
+    let listed = d.docker_words(&[
+        "run",
+        "--rm",
+        "two:1",
+        "bash",
+        "-c",
+        "ls -d /opt 2>&1 | wc -l; ls -A / | grep -c wh || true",
+    ]);
+    assert_eq!(listed.expect(0), "1\n0\n");
+}
+
+#[test]
+fn what_cannot_be_started_is_told_also_to_an_attached_client() {
+    let d = Docker::new();
+    let s = &d.scratch;
+    d.start("box");
+    s.write("long.env", &format!("A={}\n", "x".repeat(200 << 10)));
+    let many: String = (0..100).map(|i| format!("V{i}={}\n", "x".repeat(100 << 10))).collect();
+    s.write("many.env", &many);
+    let nul = ["commit", "-c", "CMD [\"echo\", \"a\\u0000b\"]", "box", "nul:1"];
+    d.docker_words(&nul).expect(0);
+    for (line, says) in [
+        (format!("run --rm --env-file long.env {IMAGE} true"), "too long"),
+        (format!("run --rm --env-file many.env {IMAGE} true"), "too long"),
+        ("run --rm nul:1".to_owned(), "NUL"),
+        (format!("run --rm -u 4294967295 {IMAGE} true"), "0-2147483647"),
+        (format!("run --rm -u 0:2147483648 {IMAGE} true"), "0-2147483647"),
+        ("exec --env-file long.env box true".to_owned(), "too long"),
+        ("exec -u 4294967295 box true".to_owned(), "0-2147483647"),
+    ] {
+        d.docker(&line).fails(126, &[says]);
+    }
+    d.bash("box", "echo evil:x:4294967295:4294967295::/:/bin/sh >> /etc/passwd");
+    d.docker("exec -u evil box true").fails(126, &["user 4294967295", "0-2147483647"]);
+    assert_eq!(d.docker("ps -aq").expect(0).lines().count(), 1);
+}
+
+#[test]
+fn binds_never_show_sockets_and_images() {
+    let d = Docker::new();
+    let (state, store) = (d.state(), d.store.path().canonicalize().unwrap());
+    d.start("box");
+    let above = d.scratch.root().canonicalize().unwrap();
+    for from in [&state, &above, &store, &store.join("layers"), &PathBuf::from("/")] {
+        let bind = format!("{}:/in:ro", from.display());
+        let ran = d.docker_words(&["run", "--rm", "-v", &bind, IMAGE, "true"]);
+        ran.fails(125, &["refused, the container would see the directory of"]);
+        let mount = format!("type=bind,source={},target=/in,readonly", from.display());
+        d.docker_words(&["run", "--rm", "--mount", &mount, IMAGE, "true"]).fails(125, &["refused"]);
+    }
+}
+
+/// Process 1 of a container, as the host numbers it: below its station, with 1 as its last number.
+fn pid_one(station: &str) -> String {
+    let mut todo = vec![station.to_owned()];
+    while let Some(pid) = todo.pop() {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|l| l.strip_prefix("NSpid:")).unwrap_or_default();
+        if numbers.split_whitespace().count() > 1 && numbers.split_whitespace().last() == Some("1")
+        {
+            return pid;
+        }
+        let threads =
+            std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for thread in threads {
+            let children = std::fs::read_to_string(thread.path().join("children"));
+            todo.extend(children.unwrap_or_default().split_whitespace().map(str::to_owned));
+        }
+    }
+    panic!("no process 1 below {station}");
+}
+
+#[test]
+fn a_container_whose_process_1_does_nothing_is_stopped_all_the_same() {
+    let d = Docker::new();
+    d.start("box");
+    let mut busy = d.command(["exec", "box", "sleep", "1h"]).spawn().unwrap();
+    d.until("box", "grep -q sleep /proc/[0-9]*/comm");
+    let station = d.field("box", ".State.Pid");
+    let one = pid_one(&station);
+    let stopped = Command::new("kill").args(["-STOP", &one]).status().unwrap();
+    assert!(stopped.success());
+    let begun = Instant::now();
+    d.docker("stop -t 1 box").expect(0);
+    // It takes three seconds. A command's own last words, which were waited for before, are a minute.
+    assert!(begun.elapsed() < Duration::from_secs(55), "{:?}", begun.elapsed());
+    assert_eq!(busy.wait().unwrap().code(), Some(125), "no program's exit code");
+    wait_for("process 1 is gone", || !std::path::Path::new(&format!("/proc/{one}")).exists());
+    assert_eq!(d.field("box", ".State.Status"), "exited");
+    d.docker("rm box").expect(0);
+    assert_eq!(d.scratches(), 0);
+}
+
+/// A registry on loopback with one image, of one layer: enough of its interface to be pulled from.
+struct SmallRegistry {
+    port: u16,
+    over: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl SmallRegistry {
+    fn start() -> Self {
+        use reenact_image::Digest;
+        let layer = std::fs::read(debian_root(SMALL_PACKAGES).unwrap()).unwrap();
+        let config = format!(
+            r#"{{"os":"linux","architecture":"amd64","config":{{"Env":["FROM=registry"],"Cmd":["bash","-c","echo $FROM"]}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+            Digest::of(&layer)
+        );
+        let blob = |b: &[u8]| format!(r#"{{"digest":"{}","size":{}}}"#, Digest::of(b), b.len());
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#,
+            blob(config.as_bytes()),
+            blob(&layer)
+        );
+        let files: std::collections::BTreeMap<String, Vec<u8>> = [
+            ("/v2/org/small/manifests/v1".to_owned(), manifest.into_bytes()),
+            (format!("/v2/org/small/blobs/{}", Digest::of(config.as_bytes())), config.into_bytes()),
+            (format!("/v2/org/small/blobs/{}", Digest::of(&layer)), layer),
+        ]
+        .into();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let end = std::sync::Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if end.load(std::sync::atomic::Ordering::SeqCst) {
+                    break;
+                }
+                // One after the other: a client that has gone away is its own business.
+                let _served = Self::serve(stream, &files);
+            }
+        });
+        Self { port, over, thread: Some(thread) }
+    }
+
+    fn serve(
+        mut stream: std::net::TcpStream,
+        files: &std::collections::BTreeMap<String, Vec<u8>>,
+    ) -> std::io::Result<()> {
+        use std::io::BufRead;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let mut lines = std::io::BufReader::new(stream.try_clone()?).lines();
+        let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+        lines.map_while(Result::ok).take_while(|l| !l.is_empty()).for_each(drop);
+        let found = files.get(first.split(' ').nth(1).unwrap_or_default());
+        let (status, body) = found.map_or((404, &b"{}"[..]), |b| (200, b.as_slice()));
+        let head = format!(
+            "HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)
+    }
+}
+
+impl Drop for SmallRegistry {
+    fn drop(&mut self) {
+        self.over.store(true, std::sync::atomic::Ordering::SeqCst);
+        drop(std::net::TcpStream::connect(("127.0.0.1", self.port)));
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+#[test]
+fn images_of_a_registry_on_this_machine_are_pulled_and_run() {
+    let d = Docker::new();
+    let registry = SmallRegistry::start();
+    let name = format!("127.0.0.1:{}/org/small:v1", registry.port);
+    // What is missing is got by `run`, and told.
+    d.docker(&format!("run --rm --pull never {name}")).fails(125, &["No such image"]);
+    let ran = d.docker(&format!("run --rm {name}"));
+    assert!(ran.stderr.contains("Unable to find image"), "{}", ran.stderr);
+    assert_eq!(ran.expect(0), "registry\n");
+    // And now it is there, also when the registry is not.
+    d.docker(&format!("rmi {name}")).expect(0);
+    assert_eq!(d.docker(&format!("pull -q {name}")).expect(0).trim(), name);
+    drop(registry);
+    assert_eq!(d.docker(&format!("run --rm {name}")).expect(0), "registry\n");
+    let again = d.docker(&format!("run --rm --pull always {name}"));
+    assert_eq!(again.code, Some(125), "{}", again.stderr);
+}
+
+#[test]
 fn an_unprivileged_user_has_containers_too() {
     let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     if !root {

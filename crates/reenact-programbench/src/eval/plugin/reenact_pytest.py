@@ -11,6 +11,12 @@ import sys
 import threading
 import time
 
+# Before anything else is imported: Python's cache is nothing that a session may leave behind, as whatever is changed while it
+# runs is looked at afterwards. Workers are told by the environment, and tests do not see it.
+sys.dont_write_bytecode = True
+if "PYTHONDONTWRITEBYTECODE" not in os.environ:
+    os.environ["PYTHONDONTWRITEBYTECODE"] = os.environ["REENACT_NO_BYTECODE"] = "1"
+
 import pytest
 from _pytest.runner import call_and_report
 
@@ -47,14 +53,16 @@ def _session_began():
     given = os.environ.get("REENACT_BEGAN", "")
     if given.isdigit() and "REENACT_CHANNEL" not in os.environ:
         return int(given)
-    now = _coarse_now()
+    now = before = _coarse_now()
+    # The clock ticks every few milliseconds, and what was written just now has this tick's time.
+    while now == before:
+        time.sleep(0.001)
+        now = _coarse_now()
     os.environ["REENACT_BEGAN"] = str(now)
     return now
 
 
 _began = _session_began()
-# Python's cache is nothing that a session may leave behind: whatever is changed while it runs is looked at afterwards.
-sys.dont_write_bytecode = True
 
 
 # --- The channel -------------------------------------------------------------------------------------------------------
@@ -312,6 +320,8 @@ def _without_our_path(value):
 def _restore_environment():
     """What a test starts must not see what we added for pytest."""
     os.environ.pop("REENACT_BEGAN", None)
+    if os.environ.pop("REENACT_NO_BYTECODE", None):
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.pop("REENACT_ONLY_TELL", None)
     _restore("REENACT_ORIGINAL_PYTHONPATH", "PYTHONPATH", _without_our_path)
     _restore("REENACT_ORIGINAL_ADDOPTS", "PYTEST_ADDOPTS", lambda v: v.replace(" -p reenact_pytest --reruns=2", "", 1))
@@ -729,3 +739,29 @@ def pytest_runtest_teardown(item):
         settings = getattr(item, _TIMEOUT, None)
         if settings is not None and settings.func_only is False:
             _cancel(item)
+
+
+# --- Cost --------------------------------------------------------------------------------------------------------------
+
+
+def _remember_statements():
+    """pytest parses and walks a file again for every failure in it; where a line's statement is does not change."""
+    try:
+        from _pytest._code import code
+
+        find = code.getstatementrange_ast
+    except (ImportError, AttributeError):
+        return
+    known = {}
+
+    def remembered(lineno, source, assertion=False, astnode=None):
+        lines = known.setdefault("\n".join(source.lines), {})
+        key = (lineno, assertion)
+        if key not in lines:
+            lines[key] = find(lineno, source, assertion, astnode)
+        return lines[key]
+
+    code.getstatementrange_ast = remembered
+
+
+_remember_statements()
