@@ -29,9 +29,9 @@ pub struct Eval {
     /// Instances that are evaluated at once
     #[arg(short, long, default_value = "1", value_name = "N")]
     workers: NonZeroUsize,
-    /// Branches of an instance that are tested at once
-    #[arg(short, long, default_value = "1", value_name = "N")]
-    branch_workers: NonZeroUsize,
+    /// Branches of an instance that are tested at once [default: processors for each instance]
+    #[arg(short, long, value_name = "N")]
+    branch_workers: Option<NonZeroUsize>,
     /// Only instances that begin with a match of this regular expression
     #[arg(long, value_name = "RE", default_value = "", hide_default_value = true)]
     filter: String,
@@ -95,7 +95,15 @@ impl Eval {
         Options {
             image_tag: self.image_tag.clone(),
             cpus: self.docker_cpus.unwrap_or_else(default_cpus).max(1),
-            branch_workers: self.branch_workers.get(),
+            // Branches are apart from each other, so that this changes nothing but the time.
+            branch_workers: self.branch_workers.map_or_else(
+                || {
+                    (std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+                        / self.workers.get())
+                    .max(1)
+                },
+                NonZeroUsize::get,
+            ),
             branch_retries: self.branch_retries,
             force: self.force,
             network: match self.network {
