@@ -5,6 +5,7 @@
 
 pub mod bundle;
 pub mod fsx;
+pub mod lock;
 pub mod progress;
 pub mod shape;
 pub mod suite;

@@ -2,7 +2,7 @@
 
 use crate::error::GradeError;
 use crate::journal::Journal;
-use crate::lock::RunLock;
+use crate::lock::lock;
 use crate::options::{GradeOptions, GradeReporter};
 use crate::result;
 use crate::rundir::RunDir;
@@ -27,7 +27,7 @@ pub fn grade(
 ) -> Result<Vec<TaskResult>, GradeError> {
     let run = RunDir::open(run)?;
     let ids = run.select(&options.only)?;
-    let _lock = RunLock::take(&run)?;
+    let _lock = lock(&run)?;
     if options.force {
         Journal::forget(&run.journal(), &ids)?;
     }

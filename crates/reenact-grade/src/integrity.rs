@@ -4,7 +4,7 @@
 //! is computed from it, the report and the verdict whenever a result is written. So a verdict needs no second grading.
 
 use crate::error::GradeError;
-use crate::lock::RunLock;
+use crate::lock::lock;
 use crate::result;
 use crate::rundir::RunDir;
 use reenact_bundle::fsx::{fs_error, write_atomic};
@@ -83,7 +83,7 @@ pub fn adjudicate(
 ) -> Result<Adjudicated, GradeError> {
     let run = RunDir::open(run)?;
     run.select(std::slice::from_ref(&task.to_owned()))?;
-    let _lock = RunLock::take(&run)?;
+    let _lock = lock(&run)?;
     let report: Option<(IntegrityReport, Digest)> = load(&run.integrity(task))?;
     let adjudication = Adjudication {
         schema: 1,

@@ -2,7 +2,7 @@
 
 use crate::error::GradeError;
 use crate::integrity;
-use crate::lock::RunLock;
+use crate::lock::lock;
 use crate::options::GradeReporter;
 use crate::result;
 use crate::rundir::RunDir;
@@ -27,7 +27,7 @@ pub fn regrade(
 ) -> Result<Vec<TaskResult>, GradeError> {
     let run = RunDir::open(run)?;
     let ids = run.select(only)?;
-    let _lock = RunLock::take(&run)?;
+    let _lock = lock(&run)?;
     let mut results = Vec::new();
     for id in &ids {
         let not = |why: &str| GradeError::NotRegradable { task: id.clone(), why: why.to_owned() };

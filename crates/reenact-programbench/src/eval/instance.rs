@@ -7,7 +7,7 @@ use super::error::EvalError;
 use super::images::{Base, Images};
 use super::official::{branches_to_eval, inject_not_run, merge, reprocess, score};
 use super::options::Options;
-use super::partial::{InstanceLock, Key, Partial};
+use super::partial::{Key, Partial, lock_instance};
 use super::row::Row;
 use super::sidecar::{KIND, Policy, SCHEMA, Sidecar, SidecarBranch};
 use super::station::StepError;
@@ -51,7 +51,7 @@ fn store(run: &Path, id: &str, result: &EvalJson) -> Result<(), EvalError> {
 
 /// Reads what is stored, worked out again from its log where that is possible; nothing is run.
 pub(super) fn summarize(item: &Item<'_>) -> Result<Option<Row>, EvalError> {
-    let _lock = InstanceLock::take(&item.target, item.id())?;
+    let _lock = lock_instance(&item.target, item.id())?;
     let Some(existing) = load(&item.target, item.id())? else { return Ok(None) };
     summary(item, existing).map(Some)
 }
@@ -76,7 +76,7 @@ pub(super) fn evaluate(
     options: &Options,
     reporter: &dyn Reporter,
 ) -> Result<Row, EvalError> {
-    let _lock = InstanceLock::take(&item.target, item.id())?;
+    let _lock = lock_instance(&item.target, item.id())?;
     let existing = if options.force { None } else { load(&item.target, item.id())? };
     let mut work = Work::new(item, images, options, reporter, existing);
     let archive = item.source.join(item.id()).join("submission.tar.gz");

@@ -4,12 +4,12 @@
 use super::branch::BranchResult;
 use super::error::EvalError;
 use reenact_bundle::fsx::fs_error;
+use reenact_bundle::lock::{FileLock, LockError};
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 /// What finished branches depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,53 +82,12 @@ impl Partial {
     }
 }
 
-/// One evaluation at a time of an instance; the kernel lets go when the process dies.
-pub(super) struct InstanceLock(File);
-
-impl InstanceLock {
-    pub(super) fn take(run: &Path, id: &str) -> Result<Self, EvalError> {
-        let dir = private(run);
-        std::fs::create_dir_all(&dir).map_err(fs_error(&dir, "create"))?;
-        let path = dir.join(format!("{id}.lock"));
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(fs_error(&path, "open"))?;
-        let began = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                // A process that is being forked by a killed holder lets go in a moment.
-                Err(TryLockError::WouldBlock) if began.elapsed() < Duration::from_millis(500) => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    let mut text = String::new();
-                    // Who holds it is a courtesy; that it is held is the fact.
-                    file.read_to_string(&mut text).ok();
-                    return Err(EvalError::Locked {
-                        instance: id.to_owned(),
-                        pid: text.trim().parse().ok(),
-                    });
-                }
-                Err(TryLockError::Error(e)) => return Err(fs_error(&path, "lock")(e).into()),
-            }
-        }
-        file.set_len(0).map_err(fs_error(&path, "write"))?;
-        file.write_all(format!("{}\n", std::process::id()).as_bytes())
-            .map_err(fs_error(&path, "write"))?;
-        Ok(Self(file))
-    }
-}
-
-impl Drop for InstanceLock {
-    fn drop(&mut self) {
-        // If it cannot be unlocked, closing it has to do.
-        self.0.unlock().ok();
-    }
+/// One evaluation at a time of an instance.
+pub(super) fn lock_instance(run: &Path, id: &str) -> Result<FileLock, EvalError> {
+    FileLock::take(&private(run).join(format!("{id}.lock"))).map_err(|e| match e {
+        LockError::Held { pid } => EvalError::Locked { instance: id.to_owned(), pid },
+        LockError::Fs(e) => e.into(),
+    })
 }
 
 #[cfg(test)]
@@ -176,13 +135,13 @@ mod tests {
     #[test]
     fn a_second_evaluation_of_an_instance_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let held = InstanceLock::take(dir.path(), "t").unwrap();
-        match InstanceLock::take(dir.path(), "t") {
+        let held = lock_instance(dir.path(), "t").unwrap();
+        match lock_instance(dir.path(), "t") {
             Err(EvalError::Locked { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
             _ => panic!("not refused"),
         }
-        InstanceLock::take(dir.path(), "another").unwrap();
+        lock_instance(dir.path(), "another").unwrap();
         drop(held);
-        InstanceLock::take(dir.path(), "t").unwrap();
+        lock_instance(dir.path(), "t").unwrap();
     }
 }

@@ -38,28 +38,8 @@ impl Files {
 
     /// Opens a path as a program in the room would: symlinks are followed, below the root; magic links are not.
     pub fn open_followed(&self, path: &str, flags: i32, mode: u32) -> std::io::Result<File> {
-        let bad = |_| std::io::Error::from_raw_os_error(libc::EINVAL);
-        let name = CString::new(if path.is_empty() { "." } else { path }).map_err(bad)?;
-        // SAFETY: an all-zero open_how is valid.
-        let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-        how.flags = (flags | libc::O_CLOEXEC) as u64;
-        how.mode = u64::from(if flags & libc::O_CREAT != 0 { mode } else { 0 });
-        how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-        // SAFETY: NUL-terminated path, structure with its size.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_openat2,
-                self.root.as_raw_fd(),
-                name.as_ptr(),
-                &raw const how,
-                size_of::<libc::open_how>(),
-            )
-        };
-        if fd < 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-        // SAFETY: a descriptor just made, owned by nobody else.
-        Ok(unsafe { File::from_raw_fd(fd as i32) })
+        let mode = if flags & libc::O_CREAT != 0 { mode } else { 0 };
+        self.open_below(path.as_bytes(), flags, mode, 0).map(File::from)
     }
 
     /// Opens a path without following any link.
@@ -67,6 +47,17 @@ impl Files {
         if path.split(|b| *b == b'/').any(|part| part == b"..") {
             return Err(std::io::Error::from_raw_os_error(libc::EINVAL));
         }
+        self.open_below(path, flags, mode, libc::RESOLVE_NO_SYMLINKS)
+    }
+
+    /// Opens below the root, whatever absolute paths and links there say; `resolve` adds to that.
+    fn open_below(
+        &self,
+        path: &[u8],
+        flags: i32,
+        mode: u32,
+        resolve: u64,
+    ) -> std::io::Result<OwnedFd> {
         // `.` for the root itself; RESOLVE_IN_ROOT makes absolute paths start there.
         let name = CString::new(if path.is_empty() { b"." } else { path })
             .map_err(|_| std::io::Error::from_raw_os_error(libc::EINVAL))?;
@@ -74,8 +65,7 @@ impl Files {
         let mut how: libc::open_how = unsafe { std::mem::zeroed() };
         how.flags = (flags | libc::O_CLOEXEC) as u64;
         how.mode = u64::from(mode);
-        how.resolve =
-            libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
+        how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS | resolve;
         // SAFETY: NUL-terminated path, structure with its size.
         let fd = unsafe {
             libc::syscall(

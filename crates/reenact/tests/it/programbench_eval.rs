@@ -13,28 +13,23 @@ pub const ID: &str = "reenact__answers.0000000";
 const TAG: &str = "task_cleanroom_v6";
 const LONG: Duration = Duration::from_secs(120);
 
-/// The store with the image of [`ID`], made once.
-fn store() -> PathBuf {
+/// The store with the images of [`ID`] and of ProgramBench's fixture, made once: they are one layer of 400 MB.
+pub fn store() -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     let root = debian_root(PROGRAMBENCH_PACKAGES).unwrap();
     let key = root.file_stem().unwrap().to_string_lossy().into_owned();
     let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("eval-images-{key}"));
-    let name = format!("programbench/{}:{TAG}", ID.replace("__", "_1776_"));
-    let has = Command::new(REENACT)
-        .args(["image", "inspect", &name])
-        .env("REENACT_IMAGES", &store)
-        .output()
-        .unwrap();
-    if !has.status.success() {
-        let made = Command::new(REENACT)
-            .args(["image", "import"])
-            .arg(&root)
-            .args(["--name", &name])
-            .env("REENACT_IMAGES", &store)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let image = |args: &[&str]| {
+        let mut image = Command::new(REENACT);
+        image.arg("image").args(args).env("REENACT_IMAGES", &store).output().unwrap()
+    };
+    let own = format!("programbench/{}:{TAG}", ID.replace("__", "_1776_"));
+    for name in [own.as_str(), Calculator::IMAGE] {
+        if !image(&["inspect", name]).status.success() {
+            let made = image(&["import", root.to_str().unwrap(), "--name", name]);
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        }
     }
     store
 }
@@ -632,11 +627,7 @@ fn the_fixture_of_theirs_and_the_prefix_that_its_names_lack() {
     let scratch = Scratch::new();
     let data = lib.join("programbench/data");
     let fixture = Calculator::lay_out(&data, scratch.root()).unwrap();
-    let images = scratch.path("images");
-    let mut import = scratch.command();
-    import.env("REENACT_IMAGES", &images).args(["image", "import", "--name", Calculator::IMAGE]);
-    let root = debian_root(PROGRAMBENCH_PACKAGES).unwrap();
-    Ran::from(import.arg(root).output().unwrap()).expect(0);
+    let images = store();
     let eval = |more: &[&str]| {
         let mut eval = scratch.command();
         eval.env("REENACT_IMAGES", &images).args(["programbench", "eval", "correct", "incorrect"]);

@@ -2,8 +2,9 @@
 //! fixture, and mini-swe-agent's ProgramBench runner with a scripted model.
 
 use crate::command_agent::mini_swe_agent;
+use crate::programbench_eval::store;
 use crate::support::*;
-use reenact_testkit::image::{Calculator, PROGRAMBENCH_PACKAGES, debian_root};
+use reenact_testkit::image::Calculator;
 use reenact_testkit::{ScriptedModel, Turn};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,10 +46,11 @@ pub fn official_programbench() -> Option<PathBuf> {
     Some(lib)
 }
 
-/// A scratch directory with an image store that holds the fixture's image, a state directory for containers, a one-line
-/// wrapper around `reenact docker`, and the fixture's submissions and blobs.
+/// A scratch directory with a state directory for containers, a one-line wrapper around `reenact docker`, and the fixture's
+/// submissions and blobs; and the store that holds the fixture's image.
 struct Stage {
     scratch: Scratch,
+    images: PathBuf,
     lib: PathBuf,
     fixture: Calculator,
 }
@@ -57,11 +59,7 @@ impl Stage {
     fn new(lib: PathBuf) -> Self {
         let scratch = Scratch::new();
         let fixture = Calculator::lay_out(&lib.join("programbench/data"), scratch.root()).unwrap();
-        let stage = Self { scratch, lib, fixture };
-        let root = debian_root(PROGRAMBENCH_PACKAGES).unwrap();
-        let mut import = stage.command();
-        import.args(["image", "import", "--name", Calculator::IMAGE]).arg(root);
-        Ran::from(import.output().unwrap()).expect(0);
+        let stage = Self { scratch, images: store(), lib, fixture };
         let wrapper =
             stage.scratch.write("docker", &format!("#!/bin/sh\nexec {REENACT} docker \"$@\"\n"));
         use std::os::unix::fs::PermissionsExt;
@@ -72,7 +70,7 @@ impl Stage {
     /// A program that finds our store and our containers.
     fn with_store(&self, mut command: Command) -> Command {
         command
-            .env("REENACT_IMAGES", self.scratch.path("images"))
+            .env("REENACT_IMAGES", &self.images)
             .env("REENACT_DOCKER_STATE", self.scratch.path("state"));
         command
     }
