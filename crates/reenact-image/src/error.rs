@@ -43,6 +43,8 @@ pub enum ImageError {
     Platform { what: String, platform: String, found: String },
     #[error("{0}")]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Roots(#[from] reenact_net::RootsError),
     #[error("{0}")]
     Other(String),
 }
@@ -69,6 +71,14 @@ pub enum RegistryError {
         "{registry} breaks off or cannot be reached, {tries} tries: {message}\nrun it again: what was downloaded is kept"
     )]
     Unreachable { registry: String, tries: u32, message: String },
+    #[error("{registry}: {message}: check the registry's name and port, and that it runs")]
+    Nobody { registry: String, message: String },
+    #[error(
+        "{registry}: {message}\nSSL_CERT_FILE can name a PEM file of certificate authorities to trust"
+    )]
+    Certificate { registry: String, message: String },
+    #[error("{registry} speaks HTTPS only: leave --insecure out")]
+    Encrypted { registry: String },
     #[error("{registry} answers {what} with what we cannot use: {why}")]
     Nonsense { registry: String, what: String, why: String },
 }
@@ -86,6 +96,7 @@ impl ImageError {
             | Self::Damaged { .. }
             | Self::Archive { .. }
             | Self::Platform { .. }
+            | Self::Roots(_)
             | Self::Registry(RegistryError::Missing { .. }) => true,
             Self::Io { error, .. } => error.kind() == io::ErrorKind::NotFound,
             _ => false,

@@ -1,11 +1,9 @@
 //! Where a model is: its API, its address, its name and its key.
 
-use crate::roots;
 use crate::secret::Secret;
+use reenact_net::{RootsError, is_loopback};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use ureq::tls::RootCerts;
 
 /// The HTTP API that an endpoint speaks.
@@ -80,8 +78,8 @@ pub enum EndpointError {
     )]
     Unencrypted { base_url: String, variable: String },
     /// The file of certificate authorities named in the environment cannot be used.
-    #[error("{path} (named by SSL_CERT_FILE): {why}", path = path.display())]
-    Certificates { path: PathBuf, why: String },
+    #[error(transparent)]
+    Certificates(#[from] RootsError),
 }
 
 /// A model at an address. Made by [`Endpoint::resolve`]; printing it (`{:?}` too) never shows the key.
@@ -110,9 +108,8 @@ impl Endpoint {
         let mut endpoint = Self::resolve_in(model, base_url, key_env, &|name| {
             std::env::var_os(name).map(|v| v.to_string_lossy().into_owned())
         })?;
-        let roots = std::env::var_os(roots::VARIABLE).filter(|v| !v.is_empty());
-        if let Some(path) = roots.filter(|_| endpoint.base_url.starts_with("https://")) {
-            endpoint.roots = Some(roots::load(Path::new(&path))?);
+        if endpoint.base_url.starts_with("https://") {
+            endpoint.roots = reenact_net::roots()?;
         }
         Ok(endpoint)
     }
@@ -263,15 +260,6 @@ impl BaseUrl {
         let scheme = if encrypted { "https" } else { "http" };
         Ok(Self { text: format!("{scheme}://{authority}{path}"), encrypted, local })
     }
-}
-
-/// Whether `host[:port]` is the loopback interface, by its text alone: nothing is looked up.
-fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
-    };
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 use ureq::http::{HeaderMap, Method, Request, Response};
-use ureq::tls::TlsConfig;
 
 /// The version of Anthropic's API that we speak; a date that has not changed since messages exist.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
@@ -39,19 +38,12 @@ impl fmt::Debug for Agent {
 
 impl Agent {
     pub(crate) fn new(endpoint: &Endpoint, request: Duration, connect: Duration) -> Self {
-        let config = ureq::Agent::config_builder()
+        let config = reenact_net::config(endpoint.is_local(), endpoint.roots().cloned())
             .http_status_as_error(false)
             // A redirect would carry the conversation, if not the key, to another address.
             .max_redirects(0)
             .timeout_global(Some(request))
-            .timeout_connect(Some(connect))
-            .user_agent(concat!("reenact/", env!("CARGO_PKG_VERSION")));
-        // A proxy of the environment cannot reach our own loopback interface.
-        let config = if endpoint.is_local() { config.proxy(None) } else { config };
-        let config = match endpoint.roots() {
-            Some(own) => config.tls_config(TlsConfig::builder().root_certs(own.clone()).build()),
-            None => config,
-        };
+            .timeout_connect(Some(connect));
         Self {
             http: config.build().into(),
             endpoint: endpoint.clone(),
@@ -113,7 +105,7 @@ impl Agent {
                 Failure::Unreachable { message: "no connection in time".to_owned() }
             }
             ureq::Error::Timeout(_) => Failure::Timeout,
-            error if is_certificate_error(&error) => {
+            error if reenact_net::is_certificate_error(&error) => {
                 let message =
                     format!("{message} (SSL_CERT_FILE can name other certificate authorities)");
                 let (tries, waited) = (1, Duration::ZERO);
@@ -124,16 +116,6 @@ impl Agent {
             }
             _ => Failure::Unreachable { message },
         }
-    }
-}
-
-/// Whether encryption cannot be had with this server: waiting does not change that.
-fn is_certificate_error(error: &ureq::Error) -> bool {
-    match error {
-        ureq::Error::Rustls(_) | ureq::Error::Tls(_) | ureq::Error::Pem(_) => true,
-        // Errors of the handshake come wrapped.
-        ureq::Error::Io(e) => e.to_string().starts_with("invalid peer certificate"),
-        _ => false,
     }
 }
 

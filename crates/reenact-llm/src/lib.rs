@@ -40,7 +40,6 @@ mod meter;
 mod openai;
 mod prices;
 mod retry;
-mod roots;
 mod secret;
 mod status;
 mod turns;

@@ -43,7 +43,7 @@ impl Part {
     }
 }
 
-impl Registry {
+impl Registry<'_> {
     /// Downloads a blob, going on where an earlier download broke off. `told` gets the bytes that came, and says whether to
     /// go on.
     pub(super) fn blob(
@@ -67,10 +67,7 @@ impl Registry {
             };
             // Whoever sends something is not given up.
             tries = if part.have > before { 1 } else { tries + 1 };
-            if tries >= self.http.tries() {
-                return Err(self.http.give_up(failure, tries).into());
-            }
-            std::thread::sleep(self.http.wait(tries, &failure));
+            self.http.pause(failure, tries)?;
         }
         let actual = crate::Digest::from_hasher(part.hasher);
         if let Err(error) = blob.digest.check_against(&actual, &what) {

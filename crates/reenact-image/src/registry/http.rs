@@ -1,6 +1,7 @@
 //! Requests, and trying them again.
 
 use crate::error::{ImageError, RegistryError, shown};
+use crate::progress::Progress;
 use std::io::Read;
 use std::time::Duration;
 use ureq::http::{Request, Response};
@@ -38,6 +39,25 @@ pub(super) enum Failure {
     Unreachable {
         message: String,
     },
+    /// There is no such host, or nothing listens there.
+    Nobody {
+        message: String,
+    },
+}
+
+/// Tries where nobody answers at all: enough for a registry that is just being started.
+const TRIES_OF_NOBODY: u32 = 3;
+
+impl Failure {
+    /// As the reason of a wait.
+    fn short(&self) -> String {
+        match self {
+            Self::RateLimited { .. } => "it limits our requests (429)".to_owned(),
+            Self::Failing { status, .. } => format!("it fails ({status})"),
+            Self::Unreachable { message } | Self::Nobody { message } => message.clone(),
+            Self::Final(error) => error.to_string(),
+        }
+    }
 }
 
 impl From<ImageError> for Failure {
@@ -60,18 +80,27 @@ pub(super) struct Got {
     response: Response<ureq::Body>,
 }
 
-pub(super) struct Http {
+pub(super) struct Http<'a> {
     agent: ureq::Agent,
     registry: String,
     patience: Patience,
+    progress: &'a dyn Progress,
 }
 
 /// How much of an error's body is read, bytes.
 const MAX_ERROR_BODY: u64 = 64 << 10;
 
-impl Http {
-    pub(super) fn new(registry: &str, plain: bool, local: bool, patience: Patience) -> Self {
-        let config = ureq::Agent::config_builder()
+impl<'a> Http<'a> {
+    /// # Errors
+    /// [`ImageError::Roots`]: the environment names authorities that cannot be read.
+    pub(super) fn new(
+        registry: &str,
+        plain: bool,
+        patience: Patience,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, ImageError> {
+        let roots = if plain { None } else { reenact_net::roots()? };
+        let config = reenact_net::config(reenact_net::is_loopback(registry), roots)
             .http_status_as_error(false)
             // Blobs are often elsewhere; logins do not go there.
             .max_redirects(5)
@@ -79,11 +108,9 @@ impl Http {
             .timeout_connect(Some(Duration::from_secs(20)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
             // Of one read: a download may take as long as it takes, but not stand still.
-            .timeout_per_read(Some(Duration::from_secs(60)))
-            .user_agent(concat!("reenact/", env!("CARGO_PKG_VERSION")));
-        // A proxy of the environment cannot reach our own loopback interface.
-        let config = if local { config.proxy(None) } else { config };
-        Self { agent: config.build().into(), registry: registry.to_owned(), patience }
+            .timeout_per_read(Some(Duration::from_secs(60)));
+        let registry = registry.to_owned();
+        Ok(Self { agent: config.build().into(), registry, patience, progress })
     }
 
     /// One try of one request.
@@ -110,7 +137,15 @@ impl Http {
                 Err(unusable(format!("{} is not encrypted", shown(why.as_bytes()))))
             }
             Err(error) => {
-                Err(Failure::Unreachable { message: shown(error.to_string().as_bytes()) })
+                let message = shown(error.to_string().as_bytes());
+                Err(if reenact_net::is_certificate_error(&error) {
+                    let registry = self.registry.clone();
+                    Failure::Final(RegistryError::Certificate { registry, message }.into())
+                } else if reenact_net::is_nobody_there(&error) {
+                    Failure::Nobody { message }
+                } else {
+                    Failure::Unreachable { message }
+                })
             }
         }
     }
@@ -128,14 +163,31 @@ impl Http {
                 Err(failure) => failure,
             };
             tries += 1;
-            if tries >= self.patience.tries {
-                return Err(self.give_up(failure, tries).into());
-            }
-            std::thread::sleep(self.wait(tries, &failure));
+            self.pause(failure, tries)?;
         }
     }
 
-    pub(super) fn wait(&self, tries: u32, failure: &Failure) -> Duration {
+    /// Waits before the next try, and says so.
+    ///
+    /// # Errors
+    /// There were tries enough.
+    pub(super) fn pause(&self, failure: Failure, tries: u32) -> Result<(), ImageError> {
+        let most = match failure {
+            Failure::Nobody { .. } => self.patience.tries.min(TRIES_OF_NOBODY),
+            _ => self.patience.tries,
+        };
+        if tries >= most {
+            return Err(self.give_up(failure, tries).into());
+        }
+        let wait = self.wait(tries, &failure);
+        let (registry, why, seconds) = (&self.registry, failure.short(), wait.as_secs_f64());
+        self.progress
+            .note(&format!("{registry}: {why}; again in {seconds:.1} s ({tries} of {most} tries)"));
+        std::thread::sleep(wait);
+        Ok(())
+    }
+
+    fn wait(&self, tries: u32, failure: &Failure) -> Duration {
         let asked = match failure {
             Failure::RateLimited { retry_after } | Failure::Failing { retry_after, .. } => {
                 *retry_after
@@ -146,11 +198,7 @@ impl Http {
         asked.unwrap_or(ours).min(self.patience.longest)
     }
 
-    pub(super) fn tries(&self) -> u32 {
-        self.patience.tries
-    }
-
-    pub(super) fn give_up(&self, failure: Failure, tries: u32) -> RegistryError {
+    fn give_up(&self, failure: Failure, tries: u32) -> RegistryError {
         let registry = self.registry.clone();
         match failure {
             Failure::RateLimited { .. } => RegistryError::RateLimited { registry, tries },
@@ -160,6 +208,7 @@ impl Http {
             Failure::Unreachable { message } => {
                 RegistryError::Unreachable { registry, tries, message }
             }
+            Failure::Nobody { message } => RegistryError::Nobody { registry, message },
             Failure::Final(error) => RegistryError::Nonsense {
                 registry,
                 what: "a request".to_owned(),
@@ -194,8 +243,14 @@ impl Got {
                 return Err(Failure::Failing { status, message: self.message(), retry_after });
             }
             status => {
-                let why = format!("status {status}: {}", self.message());
-                RegistryError::Nonsense { registry, what, why }
+                let message = self.message();
+                // So do Go's server ("Client sent an HTTP request to an HTTPS server.") and nginx.
+                if status == 400 && message.contains("HTTPS") {
+                    RegistryError::Encrypted { registry }
+                } else {
+                    let why = format!("status {status}: {message}");
+                    RegistryError::Nonsense { registry, what, why }
+                }
             }
         };
         Err(Failure::Final(error.into()))

@@ -12,14 +12,22 @@ use crate::archive::MAX_JSON;
 use crate::digest::Digest;
 use crate::error::{ImageError, RegistryError, shown};
 use crate::manifest;
+use crate::progress::Progress;
 use crate::reference::{DEFAULT_REGISTRY, Version};
 use auth::{Account, Challenge};
 use http::{Got, Http, Patience, Wanted};
 use std::sync::{Mutex, PoisonError};
 
+/// How a registry is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Plain,
+    Encrypted,
+}
+
 /// A repository of a registry, with the login that it asked for.
-pub(crate) struct Registry {
-    http: Http,
+pub(crate) struct Registry<'a> {
+    http: Http<'a>,
     /// As in the reference; for messages and accounts.
     name: String,
     base: String,
@@ -32,33 +40,29 @@ pub(crate) struct Registry {
 /// Where the default registry answers.
 const DEFAULT_HOST: &str = "registry-1.docker.io";
 
-/// Whether a registry is on this machine, and so may be spoken to without encryption.
-fn is_loopback(registry: &str) -> bool {
-    let host = match registry.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => registry.split(':').next().unwrap_or_default(),
-    };
-    host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-impl Registry {
-    pub(crate) fn new(reference: &Reference, insecure: bool, patience: Patience) -> Self {
-        let local = is_loopback(&reference.registry);
-        let plain = local || insecure;
+impl<'a> Registry<'a> {
+    /// # Errors
+    /// [`ImageError::Roots`].
+    pub(crate) fn new(
+        reference: &Reference,
+        transport: Transport,
+        patience: Patience,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, ImageError> {
+        let plain = transport == Transport::Plain;
         let host = match reference.registry.as_str() {
             DEFAULT_REGISTRY => DEFAULT_HOST,
             host => host,
         };
         let scheme = if plain { "http" } else { "https" };
-        Self {
-            http: Http::new(&reference.registry, plain, local, patience),
+        Ok(Self {
+            http: Http::new(&reference.registry, plain, patience, progress)?,
             name: reference.registry.clone(),
             base: format!("{scheme}://{host}"),
             repository: reference.repository.clone(),
             account: auth::account(&reference.registry),
             login: Mutex::new(None),
-        }
+        })
     }
 
     /// A manifest or index, with its digest checked where it was asked for by digest.

@@ -1,11 +1,11 @@
 //! An image from a registry into the store: several layers are downloaded at once, each is unpacked when it has come.
 
-use super::Registry;
 use super::blob::Downloaded;
 use super::http::Patience;
+use super::{Registry, Transport};
 use crate::config;
 use crate::digest::Digest;
-use crate::error::{ImageError, shown};
+use crate::error::{ImageError, RegistryError, shown};
 use crate::layer::UnpackLimits;
 use crate::manifest::{self, Blob, Manifest};
 use crate::progress::Progress;
@@ -23,7 +23,7 @@ use std::time::Duration;
 pub struct PullOptions {
     /// `OS/ARCH`.
     pub platform: String,
-    /// Speak to the registry without encryption. On this machine that is done anyway.
+    /// Speak to the registry without encryption. On this machine that is done anyway, unless the registry there wants it.
     pub insecure: bool,
     pub limits: UnpackLimits,
     /// Tries of a request without progress in between.
@@ -72,13 +72,25 @@ impl Store {
         let reference: Reference = reference.parse()?;
         let patience =
             Patience { tries: options.tries, first: options.first_wait, ..Patience::default() };
-        let registry = Registry::new(&reference, options.insecure, patience);
-        self.pull_from(&registry, &reference, options, progress).map_err(|e| self.name_store(e))
+        let pull = |transport| {
+            let registry = Registry::new(&reference, transport, patience, progress)?;
+            self.pull_from(&registry, &reference, options, progress).map_err(|e| self.name_store(e))
+        };
+        let local = reenact_net::is_loopback(&reference.registry);
+        if !local && !options.insecure {
+            return pull(Transport::Encrypted);
+        }
+        match pull(Transport::Plain) {
+            Err(ImageError::Registry(RegistryError::Encrypted { .. })) if !options.insecure => {
+                pull(Transport::Encrypted)
+            }
+            done => done,
+        }
     }
 
     fn pull_from(
         &self,
-        registry: &Registry,
+        registry: &Registry<'_>,
         reference: &Reference,
         options: &PullOptions,
         progress: &dyn Progress,
@@ -114,7 +126,7 @@ impl Store {
     /// Downloads and unpacks what is missing.
     fn fetch(
         &self,
-        registry: &Registry,
+        registry: &Registry<'_>,
         jobs: &[Job],
         layers: usize,
         options: &PullOptions,
@@ -175,7 +187,7 @@ impl Store {
 
 struct Queue<'a> {
     store: &'a Store,
-    registry: &'a Registry,
+    registry: &'a Registry<'a>,
     jobs: &'a [Job],
     next: AtomicUsize,
     over: AtomicBool,
@@ -205,7 +217,7 @@ impl Queue<'_> {
 
 /// Configuration and layers, through an index where there is one.
 fn find(
-    registry: &Registry,
+    registry: &Registry<'_>,
     version: &Version,
     platform: &str,
     what: &str,

@@ -6,7 +6,6 @@ use reenact_model::digest::Hasher;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// For connecting, and for a whole download. The official tool waits 60 s for each read.
 const CONNECT: Duration = Duration::from_secs(60);
@@ -105,23 +104,12 @@ pub(super) fn checked(url: &str) -> Result<&str, SubmitError> {
 }
 
 fn agent() -> Result<ureq::Agent, SubmitError> {
-    let config = ureq::Agent::config_builder()
+    let roots = reenact_net::roots().map_err(|e| SubmitError::file(&e.path, e.why))?;
+    let config = reenact_net::config(false, roots)
         .timeout_connect(Some(CONNECT))
         .timeout_global(Some(WHOLE))
-        .max_redirects(5)
-        .user_agent(concat!("reenact/", env!("CARGO_PKG_VERSION")));
-    // Names a file of authorities to trust instead of Mozilla's, as for OpenSSL.
-    let Some(file) = std::env::var_os("SSL_CERT_FILE").filter(|v| !v.is_empty()) else {
-        return Ok(config.build().into());
-    };
-    let path = Path::new(&file);
-    let pem = std::fs::read(path).map_err(reenact_bundle::fsx::fs_error(path, "read"))?;
-    let roots = parse_pem(&pem).filter_map(|item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-        _ => None,
-    });
-    let roots = RootCerts::from(roots.collect::<Vec<_>>());
-    Ok(config.tls_config(TlsConfig::builder().root_certs(roots).build()).build().into())
+        .max_redirects(5);
+    Ok(config.build().into())
 }
 
 /// SHA-256 of a file, in bare hex.

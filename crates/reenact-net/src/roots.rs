@@ -1,15 +1,36 @@
 //! Certificate authorities of one's own.
 
-use crate::endpoint::EndpointError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 
 /// Names the file, as for OpenSSL and the libraries made with it.
-pub(crate) const VARIABLE: &str = "SSL_CERT_FILE";
+pub const VARIABLE: &str = "SSL_CERT_FILE";
+
+/// A file of authorities that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} (named by SSL_CERT_FILE): {why}", path = path.display())]
+pub struct RootsError {
+    pub path: PathBuf,
+    pub why: String,
+}
+
+/// The authorities in the file that the environment names; `None` where it names none.
+///
+/// # Errors
+/// As [`load`].
+pub fn roots() -> Result<Option<RootCerts>, RootsError> {
+    match std::env::var_os(VARIABLE).filter(|v| !v.is_empty()) {
+        Some(path) => load(Path::new(&path)).map(Some),
+        None => Ok(None),
+    }
+}
 
 /// The authorities in a PEM file, to be trusted instead of Mozilla's, which are built in.
-pub(crate) fn load(path: &Path) -> Result<RootCerts, EndpointError> {
-    let bad = |why: String| EndpointError::Certificates { path: path.to_owned(), why };
+///
+/// # Errors
+/// [`RootsError`] if the file cannot be read, is no PEM or holds no certificate.
+pub fn load(path: &Path) -> Result<RootCerts, RootsError> {
+    let bad = |why: String| RootsError { path: path.to_owned(), why };
     let pem = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
     let mut certificates: Vec<Certificate<'static>> = Vec::new();
     for item in parse_pem(&pem) {
