@@ -9,6 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Processes of our own in a worker's group: the outer process, the zygote, and a little slack for dying ones.
 const OURS: u32 = 4;
 
+/// The leaf in a unified hierarchy that our own processes are moved to.
+const SELF: &str = "reenact-self";
+/// More processes than a kernel can have (`PID_MAX_LIMIT`, threads.h) are no limit that it takes.
+const MOST_PROCESSES: u32 = 4 << 20;
+
 /// Which kind of control groups can be used here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hierarchy {
@@ -80,7 +85,12 @@ impl System {
         let own = self
             .own(None)
             .ok_or("no control groups with the memory and pids controllers are mounted")?;
-        prepare_v2(&own)
+        // We, or whoever started us, were moved there by an earlier call.
+        let own = match own.file_name() {
+            Some(name) if name == SELF => own.parent().unwrap_or(&own),
+            _ => &own,
+        };
+        prepare_v2(own)
     }
 }
 
@@ -111,7 +121,7 @@ fn prepare_v2(own: &Path) -> Result<Hierarchy, String> {
             .is_ok_and(|s| s.contains("memory") && s.contains("pids"))
     };
     if !enabled(own) {
-        let leaf = own.join("reenact-self");
+        let leaf = own.join(SELF);
         std::fs::create_dir_all(&leaf).map_err(|e| format!("{}: {e}", leaf.display()))?;
         let procs = std::fs::read_to_string(own.join("cgroup.procs")).unwrap_or_default();
         for pid in procs.lines() {
@@ -138,7 +148,7 @@ impl WorkerCgroup {
     ) -> Result<Self, SandboxError> {
         let name =
             format!("reenact-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let max = (processes + OURS).to_string();
+        let max = processes.saturating_add(OURS).min(MOST_PROCESSES).to_string();
         let bytes = memory_bytes.to_string();
         let (dirs, kind, oom, files): (Vec<PathBuf>, _, _, Vec<(usize, &str, &str)>) =
             match hierarchy {
@@ -332,6 +342,10 @@ mod tests {
             std::fs::read_to_string(own.join("cgroup.subtree_control")).unwrap(),
             "+memory +pids"
         );
+        // Asked again by a process that is in the leaf by now, or by one that it started.
+        let system = System { self_cgroup: "0::/scope/reenact-self\n".to_owned(), ..system };
+        assert_eq!(system.hierarchy(), Ok(Hierarchy::V2(own.clone())));
+        assert!(!own.join("reenact-self/reenact-self").exists());
     }
 
     #[test]

@@ -105,8 +105,8 @@ struct Outcome {
     shown: String,
     message: Option<String>,
     text: String,
-    /// Directly below the test case, as a crash's must be.
-    direct: bool,
+    /// The depth of the test case that it is directly below, as a crash's must be.
+    directly_in: Option<usize>,
 }
 
 #[derive(Default)]
@@ -114,7 +114,8 @@ struct OpenCase {
     classname: Option<String>,
     name: Option<String>,
     time: Option<String>,
-    outcomes: Vec<Outcome>,
+    /// In [`Build::outcomes`].
+    outcomes: Vec<usize>,
     /// Its suite, in [`Build::suites`]; `None`: not in one, and so only counted.
     suite: Option<usize>,
 }
@@ -128,8 +129,8 @@ enum Kind {
     Root,
     Suite(usize),
     Case,
-    /// Its place in the outcomes of the innermost open case, and of every case around that one.
-    Outcome(Vec<(usize, usize)>),
+    /// In [`Build::outcomes`].
+    Outcome(usize),
     Other,
 }
 
@@ -144,6 +145,8 @@ struct Build<'a> {
     limits: &'a Limits,
     open: Vec<Open>,
     cases: Vec<OpenCase>,
+    /// Of all open cases, each once: cases within each other share them, and would multiply a large text.
+    outcomes: Vec<Outcome>,
     suites: Vec<Suite>,
     roots: Vec<usize>,
     junit: Junit,
@@ -157,6 +160,7 @@ impl<'a> Build<'a> {
             limits,
             open: Vec::new(),
             cases: Vec::new(),
+            outcomes: Vec::new(),
             suites: Vec::new(),
             roots: Vec::new(),
             junit: Junit::default(),
@@ -248,6 +252,18 @@ impl<'a> Build<'a> {
 
     /// A result belongs to every case that it is in.
     fn outcome(&mut self, status: Status, tag: &str, attributes: &[(String, String)]) -> Kind {
+        let index = self.outcomes.len();
+        let mut wanted = false;
+        for case in &mut self.cases {
+            // Only the first of a case's results is told; that there are more, and of which kinds, is enough.
+            if case.outcomes.len() < 64 {
+                case.outcomes.push(index);
+                wanted = true;
+            }
+        }
+        if !wanted {
+            return Kind::Other;
+        }
         let direct = matches!(self.open.last(), Some(Open { kind: Kind::Case, .. }));
         let message = attributes.iter().find(|(n, _)| n == "message").map(|(_, v)| v.clone());
         let mut shown: Vec<String> =
@@ -256,31 +272,16 @@ impl<'a> Build<'a> {
         let shown =
             std::iter::once(format!("<Element '{tag}'")).chain(shown).collect::<Vec<_>>().join(" ")
                 + ">";
-        let innermost = self.cases.len().saturating_sub(1);
-        let mut places = Vec::new();
-        for (depth, case) in self.cases.iter_mut().enumerate() {
-            // Only the first of a case's results is told; that there are more, and of which kinds, is enough.
-            if case.outcomes.len() < 64 {
-                places.push((depth, case.outcomes.len()));
-                case.outcomes.push(Outcome {
-                    status,
-                    shown: shown.clone(),
-                    message: message.clone(),
-                    text: String::new(),
-                    direct: direct && depth == innermost,
-                });
-            }
-        }
-        Kind::Outcome(places)
+        let directly_in = direct.then(|| self.cases.len() - 1);
+        self.outcomes.push(Outcome { status, shown, message, text: String::new(), directly_in });
+        Kind::Outcome(index)
     }
 
     fn text(&mut self, text: &str) -> Result<(), Fault> {
         match self.open.last() {
             // An element's text ends where its first child begins.
-            Some(Open { kind: Kind::Outcome(places), has_children: false, .. }) => {
-                for (case, outcome) in places {
-                    self.cases[*case].outcomes[*outcome].text.push_str(text);
-                }
+            Some(Open { kind: Kind::Outcome(index), has_children: false, .. }) => {
+                self.outcomes[*index].text.push_str(text);
                 Ok(())
             }
             Some(_) => Ok(()),
@@ -295,11 +296,18 @@ impl<'a> Build<'a> {
             return Ok(());
         }
         let Some(case) = self.cases.pop() else { return Ok(()) };
-        if self.look_for_crashes && case.outcomes.iter().any(is_crash) {
-            self.junit.worker_crashes += 1;
+        let depth = self.cases.len();
+        if self.look_for_crashes {
+            let crashed = case.outcomes.iter().any(|i| is_crash(&self.outcomes[*i], depth));
+            self.junit.worker_crashes += usize::from(crashed);
         }
+        if depth > 0 {
+            return Ok(());
+        }
+        // The outermost is the last that has any of them.
+        let outcomes = std::mem::take(&mut self.outcomes);
         if let Some(suite) = case.suite
-            && let Some(case) = finished(case)?
+            && let Some(case) = finished(case, outcomes)?
         {
             self.suites[suite].cases.push(case);
         }
@@ -320,15 +328,17 @@ impl<'a> Build<'a> {
     }
 }
 
-fn is_crash(outcome: &Outcome) -> bool {
+/// Whether a result says that a worker died in the case at this depth.
+fn is_crash(outcome: &Outcome, depth: usize) -> bool {
+    if outcome.directly_in != Some(depth) || outcome.status == Status::Skipped {
+        return false;
+    }
     let said = format!("{} {}", outcome.message.as_deref().unwrap_or_default(), outcome.text);
-    outcome.direct
-        && outcome.status != Status::Skipped
-        && CRASH.iter().all(|part| said.contains(part))
+    CRASH.iter().all(|part| said.contains(part))
 }
 
 /// A case's name, status and what is told of it; `None` if it has no name.
-fn finished(case: OpenCase) -> Result<Option<Case>, Fault> {
+fn finished(case: OpenCase, outcomes: Vec<Outcome>) -> Result<Option<Case>, Fault> {
     let name = match case.classname.filter(|c| !c.is_empty()) {
         // Python writes a missing name as `None`.
         Some(class) => format!("{class}.{}", case.name.as_deref().unwrap_or("None")),
@@ -342,7 +352,8 @@ fn finished(case: OpenCase) -> Result<Option<Case>, Fault> {
         extra.time =
             time(&text).ok_or_else(|| Fault::Malformed("a time that is no number".to_owned()))?;
     }
-    let mut outcomes = case.outcomes.into_iter();
+    // An outermost case has room for the first ones, and so the same numbers.
+    let mut outcomes = outcomes.into_iter().take(case.outcomes.len());
     let status = match outcomes.next() {
         None => Status::Passed,
         Some(first) => {

@@ -60,6 +60,24 @@ fn results_of_one_kind_count_once_and_of_several_kinds_are_an_error_of_the_suite
 }
 
 #[test]
+fn a_result_within_many_cases_is_kept_once() {
+    const CASES: usize = 60;
+    let open: String = (0..CASES).map(|i| format!("<testcase name='{i}'>")).collect();
+    let text = "worker 'gw0' crashed ".repeat(1 << 20);
+    let end = "</testcase>".repeat(CASES);
+    let text = format!("<testsuite>{open}<failure>{text}</failure>{end}</testsuite>");
+    let junit = read(&text).unwrap();
+    assert_eq!((junit.testcases, junit.worker_crashes, junit.cases.len()), (CASES, 1, 1));
+    assert_eq!((junit.cases[0].name.as_str(), junit.cases[0].status), ("0", Status::Failure));
+    assert!(junit.cases[0].extra.text.as_ref().unwrap().len() > 20 << 20);
+    // With a copy for each it was 1.2 GiB and more.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 700 << 10, "{peak} KiB");
+}
+
+#[test]
 fn suites_in_suites_come_after_the_suites_own_cases() {
     let text = r#"<testsuites><testcase name="ignored"/><testsuite><testsuite><testcase name="2"/></testsuite>
         <testcase name="1"/><x><testcase name="ignored too"/></x></testsuite><testsuite><testcase name="3"/></testsuite></testsuites>"#;

@@ -4,11 +4,12 @@
 
 use super::{TreeEntry, TreeKind};
 use crate::error::SandboxError;
+use crate::unpack::sys;
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -58,29 +59,9 @@ impl Files {
         mode: u32,
         resolve: u64,
     ) -> std::io::Result<OwnedFd> {
-        // `.` for the root itself; RESOLVE_IN_ROOT makes absolute paths start there.
-        let name = CString::new(if path.is_empty() { b"." } else { path })
-            .map_err(|_| std::io::Error::from_raw_os_error(libc::EINVAL))?;
-        // SAFETY: an all-zero open_how is valid.
-        let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-        how.flags = (flags | libc::O_CLOEXEC) as u64;
-        how.mode = u64::from(mode);
-        how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS | resolve;
-        // SAFETY: NUL-terminated path, structure with its size.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_openat2,
-                self.root.as_raw_fd(),
-                name.as_ptr(),
-                &raw const how,
-                size_of::<libc::open_how>(),
-            )
-        };
-        if fd < 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-        // SAFETY: a descriptor just made, owned by nobody else.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+        // RESOLVE_IN_ROOT makes absolute paths start there.
+        let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS | resolve;
+        sys::open_resolving(self.root.as_fd(), path, flags, mode, resolve)
     }
 
     /// The directory `path`, made with its parents where it is missing.

@@ -98,6 +98,7 @@ pub fn effective_user() -> u32 {
 mod tests {
     use super::*;
     use std::io::{Seek, SeekFrom, Write};
+    use std::os::fd::FromRawFd;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -151,5 +152,11 @@ mod tests {
     #[test]
     fn proc_holds_no_files() {
         assert!(!holds_files(&File::open("/proc/self/status").unwrap()).unwrap());
+        // SAFETY: a NUL-terminated name.
+        let memory = unsafe { libc::memfd_create(c"test".as_ptr(), libc::MFD_CLOEXEC) };
+        assert!(memory >= 0, "{}", io::Error::last_os_error());
+        // SAFETY: a descriptor just made, owned by nobody else.
+        let memory = unsafe { File::from_raw_fd(memory) };
+        assert!(holds_files(&memory).unwrap(), "a memory file is one of a tmpfs");
     }
 }

@@ -8,7 +8,7 @@
 
 mod looks;
 mod remove;
-mod sys;
+pub(crate) mod sys;
 mod walk;
 
 pub use looks::{data_segments, effective_user, holds_files, open_regular};

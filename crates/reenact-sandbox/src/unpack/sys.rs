@@ -28,24 +28,27 @@ fn own(fd: i64) -> io::Result<OwnedFd> {
 
 /// Opens `path` below `dir`; symlinks are followed as if `dir` were `/`, so that nothing outside is reached.
 pub fn open_in(dir: BorrowedFd<'_>, path: &[u8], flags: i32) -> io::Result<OwnedFd> {
-    open_resolving(dir, path, flags, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS)
+    open_resolving(dir, path, flags, 0, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS)
 }
 
 /// As [`open_in`], with `ELOOP` for a path that has a symlink anywhere.
 pub fn open_straight(dir: BorrowedFd<'_>, path: &[u8], flags: i32) -> io::Result<OwnedFd> {
-    open_resolving(dir, path, flags, libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS)
+    open_resolving(dir, path, flags, 0, libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS)
 }
 
-fn open_resolving(
+/// `openat2(2)`; an empty path is `dir` itself. The kernel takes a mode only with `O_CREAT`.
+pub fn open_resolving(
     dir: BorrowedFd<'_>,
     path: &[u8],
     flags: i32,
+    mode: u32,
     resolve: u64,
 ) -> io::Result<OwnedFd> {
     let path = if path.is_empty() { c(b".")? } else { c(path)? };
     // SAFETY: an all-zero open_how is valid.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (flags | libc::O_CLOEXEC) as u64;
+    how.mode = u64::from(mode);
     how.resolve = resolve;
     // SAFETY: a descriptor, a NUL-terminated path, a structure with its size.
     own(unsafe {
