@@ -6,7 +6,7 @@ use reenact_bundle::fsx::{fs_error, write_atomic};
 use reenact_bundle::{FsError, Suite, TaskBundle};
 use reenact_interop::programbench::to_eval;
 use reenact_model::run::{
-    BuildResult, CaseResult, GroupScore, Harness, Outcome, RUN_SCHEMA, TaskResult, verdicts_digest,
+    BuildResult, CaseResult, GroupScore, Harness, Outcome, TaskResult, verdicts_digest,
 };
 use reenact_model::{Digest, Verdict};
 use std::collections::BTreeMap;
@@ -61,30 +61,16 @@ pub(crate) fn case_results(
 
 /// Counts a result. Every case of the suite is in it, once.
 pub(crate) fn assemble(head: Head<'_>, cases: Vec<CaseResult>) -> TaskResult {
+    let id = head.task.id();
     let mut result = TaskResult {
-        schema: RUN_SCHEMA,
-        task: head.task.id().to_owned(),
-        outcome: head.outcome,
         why: head.why,
-        task_digest: head.task.digest,
         suite_digest: head.suite.manifest.digest,
-        harness: head.harness.clone(),
         build: head.build,
-        total: 0,
-        passed: 0,
-        failed: 0,
-        not_run: 0,
-        harness_errors: 0,
-        score: 0.0,
-        resolved: false,
-        almost_resolved: false,
-        groups: BTreeMap::new(),
         isolation: head.isolation,
-        verdicts_digest: Digest::of(b""),
         suite_ms: head.suite_ms,
         cases,
         notes: head.notes,
-        integrity: None,
+        ..TaskResult::without_cases(id, head.outcome, head.task.digest, head.harness)
     };
     recount(&mut result);
     result
@@ -125,29 +111,9 @@ pub(crate) fn harness_failed(
     let cases =
         suite_dir.and_then(|dir| std::fs::read(dir.join("cases.jsonl")).ok()).unwrap_or_default();
     TaskResult {
-        schema: RUN_SCHEMA,
-        task: id.to_owned(),
-        outcome: Outcome::HarnessFailed,
         why: Some(why),
-        task_digest,
         suite_digest: Digest::of(&cases),
-        harness: harness.clone(),
-        build: BuildResult::default(),
-        total: 0,
-        passed: 0,
-        failed: 0,
-        not_run: 0,
-        harness_errors: 0,
-        score: 0.0,
-        resolved: false,
-        almost_resolved: false,
-        groups: BTreeMap::new(),
-        isolation: BTreeMap::new(),
-        verdicts_digest: verdicts_digest(std::iter::empty()),
-        suite_ms: 0,
-        cases: Vec::new(),
-        notes: Vec::new(),
-        integrity: None,
+        ..TaskResult::without_cases(id, Outcome::HarnessFailed, task_digest, harness)
     }
 }
 

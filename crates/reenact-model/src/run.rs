@@ -309,6 +309,42 @@ pub struct TaskResult {
     pub integrity: Option<crate::integrity::IntegrityStanding>,
 }
 
+impl TaskResult {
+    /// A result without cases yet: every figure is 0, and there is no suite.
+    pub fn without_cases(
+        task: &str,
+        outcome: Outcome,
+        task_digest: Digest,
+        harness: &Harness,
+    ) -> Self {
+        Self {
+            schema: RUN_SCHEMA,
+            task: task.to_owned(),
+            outcome,
+            why: None,
+            task_digest,
+            suite_digest: Digest::of(b""),
+            harness: harness.clone(),
+            build: BuildResult::default(),
+            total: 0,
+            passed: 0,
+            failed: 0,
+            not_run: 0,
+            harness_errors: 0,
+            score: 0.0,
+            resolved: false,
+            almost_resolved: false,
+            groups: BTreeMap::new(),
+            isolation: BTreeMap::new(),
+            verdicts_digest: verdicts_digest(std::iter::empty()),
+            suite_ms: 0,
+            cases: Vec::new(),
+            notes: Vec::new(),
+            integrity: None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupScore {
     pub passed: u64,

@@ -1,8 +1,7 @@
 //! `bash`: the loop of a language model with one shell tool, in the spirit and with the limits of mini-SWE-agent.
 
-use super::ground::RoomGround;
 use super::prompts::Prompts;
-use super::session::{Desk, Session};
+use super::session::{Desk, Session, attend};
 use super::talk::{self, Talker};
 use crate::error::CleanroomError;
 use crate::policy::Policy;
@@ -29,26 +28,15 @@ impl Agent for BashAgent {
     }
 
     fn drive(&self, site: &Site<'_>) -> Result<AgentEnd, CleanroomError> {
-        let ground = RoomGround::new(site)?;
-        let desk = Desk {
-            policy: site.policy,
-            live: site.live,
-            stop: site.stop,
-            ground: &ground,
-            prompts: &self.prompts,
-            set_step: &|step| site.probes.set_step(step),
-        };
         let has_docs = std::fs::read_dir(site.task.docs()).is_ok_and(|mut d| d.next().is_some());
         let first = vec![
             Message::system(self.prompts.system()?),
             Message::user(self.prompts.instance(site.policy, has_docs)?),
         ];
         let header = header(site.task.id(), self.talker.model(), site.policy, &self.prompts);
-        let (session, end) = Session::open(desk, &site.trajectory_path(), &header, first)?;
-        match end {
-            Some(end) => Ok(end),
-            None => work(self.talker.as_ref(), desk, session),
-        }
+        attend(site, &self.prompts, &header, first, |desk, session| {
+            work(self.talker.as_ref(), desk, session)
+        })
     }
 }
 

@@ -1,9 +1,8 @@
 //! `replay:FILE`: the commands of a recorded trajectory (any harness's, in mini-SWE-agent's format), run again in a fresh
 //! cleanroom and recorded with what they do now.
 
-use super::ground::RoomGround;
 use super::prompts::Prompts;
-use super::session::{Desk, Session};
+use super::session::{Desk, Session, attend};
 use crate::error::CleanroomError;
 use crate::record::trajectory::Header;
 use crate::site::{Agent, AgentEnd, Site};
@@ -90,22 +89,10 @@ impl Agent for ReplayAgent {
     }
 
     fn drive(&self, site: &Site<'_>) -> Result<AgentEnd, CleanroomError> {
-        let ground = RoomGround::new(site)?;
-        let desk = Desk {
-            policy: site.policy,
-            live: site.live,
-            stop: site.stop,
-            ground: &ground,
-            prompts: &self.prompts,
-            set_step: &|step| site.probes.set_step(step),
-        };
         let header = self.header(site.task.id());
-        let (session, end) =
-            Session::open(desk, &site.trajectory_path(), &header, self.first.clone())?;
-        match end {
-            Some(end) => Ok(end),
-            None => self.work(desk, session),
-        }
+        attend(site, &self.prompts, &header, self.first.clone(), |desk, session| {
+            self.work(desk, session)
+        })
     }
 }
 

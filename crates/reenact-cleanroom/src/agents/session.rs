@@ -4,7 +4,7 @@
 //! for), their results are on disk before the state is kept. A resumed session restores the last state kept, runs the commands
 //! after it again without recording them, carries out what was said but not answered, and goes on.
 
-use super::ground::{Ground, Ran};
+use super::ground::{Ground, Ran, RoomGround};
 use super::prompts::Prompts;
 use super::shown::Shown;
 use super::talk;
@@ -12,7 +12,7 @@ use super::turns::{self, Turn};
 use crate::error::CleanroomError;
 use crate::policy::Policy;
 use crate::record::trajectory::{Header, Trajectory, now_s};
-use crate::site::{AgentEnd, Budget, Live, Stop};
+use crate::site::{AgentEnd, Budget, Live, Site, Stop};
 use reenact_interop::trajectory::{Extra, Message};
 use reenact_llm::{Conversation, ToolCall};
 use reenact_model::run::Tokens;
@@ -37,6 +37,30 @@ pub(super) struct Desk<'a> {
     pub prompts: &'a Prompts,
     /// Told the number of each step before its commands run.
     pub set_step: &'a dyn Fn(Option<u64>),
+}
+
+/// Opens the session of an attempt in a site's room and works in it, unless it has ended already.
+pub(super) fn attend(
+    site: &Site<'_>,
+    prompts: &Prompts,
+    header: &Header,
+    first: Vec<Message>,
+    work: impl FnOnce(Desk<'_>, Session<'_>) -> Result<AgentEnd, CleanroomError>,
+) -> Result<AgentEnd, CleanroomError> {
+    let ground = RoomGround::new(site)?;
+    let set_step = |step| site.probes.set_step(step);
+    let desk = Desk {
+        policy: site.policy,
+        live: site.live,
+        stop: site.stop,
+        ground: &ground,
+        prompts,
+        set_step: &set_step,
+    };
+    match Session::open(desk, &site.trajectory_path(), header, first)? {
+        (_, Some(end)) => Ok(end),
+        (session, None) => work(desk, session),
+    }
 }
 
 /// One attempt at work.

@@ -9,8 +9,8 @@ use crate::clean;
 use crate::ctrf::{ReadTest, Status};
 use crate::story::{MAX_MESSAGE, kind_named};
 use reenact_model::run::{
-    AgentOutcome, BuildResult, CaseResult, GroupScore, Harness, Outcome, RUN_SCHEMA, RunTask,
-    Standing, TaskResult, Tokens, Work, verdicts_digest,
+    AgentOutcome, BuildResult, CaseResult, GroupScore, Harness, Outcome, RunTask, Standing,
+    TaskResult, Tokens, Work, verdicts_digest,
 };
 use reenact_model::verdict::{FailKind, FailReason, Verdict};
 use reenact_model::{Digest, Seal};
@@ -124,29 +124,12 @@ pub fn import(
     )];
     notes.extend(rewards_note(trial));
     let mut result = TaskResult {
-        schema: RUN_SCHEMA,
-        task: id.to_owned(),
-        outcome,
         why: why.clone(),
-        task_digest: checksum,
-        suite_digest: Digest::of(b""),
-        harness: harness.clone(),
         build: BuildResult { ok: outcome.standing() == Standing::Valid, ..BuildResult::default() },
-        total: 0,
-        passed: 0,
-        failed: 0,
-        not_run: 0,
-        harness_errors: 0,
-        score: 0.0,
-        resolved: false,
-        almost_resolved: false,
-        groups: BTreeMap::new(),
-        isolation: BTreeMap::new(),
-        verdicts_digest: verdicts_digest(std::iter::empty()),
         suite_ms: trial.verifier_ms(),
         cases: tests.map(cases).unwrap_or_default(),
         notes,
-        integrity: None,
+        ..TaskResult::without_cases(id, outcome, checksum, harness)
     };
     count(&mut result, trial);
     Imported { entry: entry(trial, checksum, why), result }
