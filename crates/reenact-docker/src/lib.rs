@@ -5,6 +5,7 @@
 //! own. Images come from `reenact-image`'s store ([`images`]).
 
 mod client;
+mod entries;
 mod error;
 mod flags;
 mod images;

@@ -1,8 +1,8 @@
 //! `commit`.
 
-use super::{Settings, say};
+use super::{Settings, note, say};
 use crate::error::DockerError;
-use crate::flags::{self, Ends, Flag, switch, value};
+use crate::flags::{self, Ends, Flag, Parsed, switch, value};
 use crate::images;
 use crate::place::{Root, short};
 use reenact_image::ImageConfig;
@@ -22,7 +22,10 @@ pub fn commit(words: &[String], settings: &Settings) -> Result<i32, DockerError>
     };
     let place = Root::open()?.find(container)?;
     let config = place.config()?;
-    let store = images::store(settings)?;
+    for line in ignored(&p) {
+        note(&format!("WARNING: {line}"));
+    }
+    let (store, limit) = (images::store(settings)?, images::limit()?);
     let parent = store.get(&config.image_id)?;
     let mut new = ImageConfig {
         env: config.env.iter().map(|(n, v)| format!("{n}={v}")).collect(),
@@ -37,8 +40,23 @@ pub fn commit(words: &[String], settings: &Settings) -> Result<i32, DockerError>
     // An image without a name is found by its id, which the store gives under any name.
     let name = name.unwrap_or_else(|| format!("reenact-commit:{}", short(&place.id)));
     let image = store.commit(&parent, &config.scratch.join("upper"), &name, &new)?;
+    images::make_room(&store, limit, &image)?;
     say(&image.id);
     Ok(0)
+}
+
+/// What was accepted without being done.
+fn ignored(p: &Parsed) -> Vec<String> {
+    let kept = ["message", "author"].into_iter().filter(|name| p.last(name).is_some());
+    let mut all: Vec<String> =
+        kept.map(|name| format!("--{name}: images keep none, it is left out")).collect();
+    if p.on("pause") {
+        all.push(
+            "--pause: nothing is paused, files that change meanwhile are as they are then"
+                .to_owned(),
+        );
+    }
+    all
 }
 
 /// One line of a Dockerfile: CMD, ENTRYPOINT, ENV, USER, WORKDIR, LABEL.

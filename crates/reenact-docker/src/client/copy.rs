@@ -72,6 +72,8 @@ fn reopened<T>(
 ) -> Result<T, DockerError> {
     let mut config = place.config()?;
     let store = Store::open(&config.store)?;
+    // Nobody has a lease of them for the one that has ended.
+    store.hold(&config.layers, &config.image)?;
     config.layers.insert(0, config.scratch.join("upper"));
     config.scratch = store.scratch()?;
     let done = station::start(&config).and_then(|container| work(&container));

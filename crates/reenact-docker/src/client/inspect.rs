@@ -59,7 +59,7 @@ fn one(name: &str, kind: Option<&str>, settings: &Settings) -> Result<Value, Doc
     }
     match images::store(settings)?.get(name) {
         Ok(image) => Ok(images::inspect(&image)),
-        Err(e) if kind.is_some() => Err(e.into()),
+        Err(e) if kind.is_some() => Err(images::missing(name, e)),
         Err(_) => Err(DockerError::Failed(format!("No such object: {name}"))),
     }
 }

@@ -4,12 +4,12 @@
 //! before, is written through.
 
 use super::local::Spot;
+use crate::entries::{self, Allowance};
 use crate::error::DockerError;
 use std::fs::{File, Metadata, Permissions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 /// Unpacks a stream with one file, or with one directory, to `to`. Gives notes of what was left out.
 ///
@@ -20,11 +20,13 @@ pub fn unpack(from: &mut dyn Read, spot: &Spot, is_dir: bool) -> Result<Vec<Stri
     let mut archive = tar::Archive::new(from);
     let broken = |e| DockerError::io("unpack to", to)(e);
     let mut notes = Vec::new();
+    let mut left = Allowance::default();
     if is_dir {
         directory(spot).map_err(DockerError::io("create", to))?;
     }
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
+        left.entry().and_then(|()| left.bytes(entry.size())).map_err(broken)?;
         let name = entry.path().map_err(broken)?.into_owned();
         let done = if is_dir { place(to, &name, &mut entry) } else { single(spot, &mut entry) };
         match done.map_err(broken)? {
@@ -38,10 +40,6 @@ pub fn unpack(from: &mut dyn Read, spot: &Spot, is_dir: bool) -> Result<Vec<Stri
 enum Placed {
     Yes,
     No(&'static str),
-}
-
-fn times(header: &tar::Header) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(header.mtime().unwrap_or(0).min(1 << 40))
 }
 
 /// The directory that everything goes below.
@@ -58,56 +56,15 @@ fn directory(spot: &Spot) -> io::Result<()> {
     }
 }
 
-fn is_file(kind: tar::EntryType) -> bool {
-    matches!(kind, tar::EntryType::Regular | tar::EntryType::GNUSparse)
-}
-
-fn fill(file: &File, entry: &mut tar::Entry<'_, impl Read>) -> io::Result<()> {
+fn write(file: &File, entry: &mut tar::Entry<'_, impl Read>) -> io::Result<()> {
     let mode = entry.header().mode().unwrap_or(0o644) & 0o777;
-    let time = times(entry.header());
-    let has_holes = entry.header().entry_type() == tar::EntryType::GNUSparse;
-    let regular = file.metadata()?.is_file();
-    if has_holes && regular {
-        holes(file, entry)?;
-    } else {
-        let mut to = io::BufWriter::with_capacity(256 << 10, file);
-        io::copy(&mut BufReader::with_capacity(256 << 10, &mut *entry), &mut to)?;
-        to.flush()?;
-    }
-    if regular {
+    let time = entries::time(entry.header());
+    entries::fill(file, entry)?;
+    if file.metadata()?.is_file() {
         file.set_permissions(Permissions::from_mode(mode))?;
         file.set_modified(time)?;
     }
     Ok(())
-}
-
-/// Writes what is not zeros: the stream has told where holes are, and they come as zeros.
-fn holes(mut file: &File, entry: &mut impl Read) -> io::Result<()> {
-    const BLOCK: usize = 4096;
-    const ZEROS: [u8; BLOCK] = [0; BLOCK];
-    let mut buffer = vec![0; 64 * BLOCK];
-    let mut size = 0u64;
-    loop {
-        let mut n = 0;
-        while n < buffer.len() {
-            match entry.read(&mut buffer[n..]) {
-                Ok(0) => break,
-                Ok(more) => n += more,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        if n == 0 {
-            return file.set_len(size);
-        }
-        for block in buffer[..n].chunks(BLOCK) {
-            if block != &ZEROS[..block.len()] {
-                file.seek(SeekFrom::Start(size))?;
-                file.write_all(block)?;
-            }
-            size += block.len() as u64;
-        }
-    }
 }
 
 /// Opens the destination of a file. Where the caller named it, what is there is written in place (also a device).
@@ -125,9 +82,9 @@ fn open(spot: &Spot) -> io::Result<File> {
 /// A file or link that is all there is.
 fn single(spot: &Spot, entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Placed> {
     match entry.header().entry_type() {
-        kind if is_file(kind) => {
+        kind if entries::is_file(kind) => {
             let file = open(spot)?;
-            fill(&file, entry)?;
+            write(&file, entry)?;
             Ok(Placed::Yes)
         }
         tar::EntryType::Symlink => {
@@ -159,9 +116,9 @@ fn place(to: &Path, name: &Path, entry: &mut tar::Entry<'_, impl Read>) -> io::R
                 std::fs::set_permissions(&at, Permissions::from_mode(mode | 0o700))?;
             }
         }
-        kind if is_file(kind) => {
+        kind if entries::is_file(kind) => {
             let file = open(&Spot { path: at, named: false })?;
-            fill(&file, entry)?;
+            write(&file, entry)?;
         }
         tar::EntryType::Symlink => {
             let target = entry.link_name()?.unwrap_or_default().into_owned();

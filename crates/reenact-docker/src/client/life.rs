@@ -16,10 +16,12 @@ use std::time::Duration;
 
 const KILL: i32 = 9;
 
-/// Does the same for each of the containers; the exit code is 1 if that failed for one.
+/// Does the same for each of the containers; the exit code is 1 if that failed for one, but for a missing one where `force`
+/// is on, as docker has it.
 fn each(
     command: &str,
     parsed: &Parsed,
+    force: bool,
     mut one: impl FnMut(&Root, &str) -> Result<String, DockerError>,
 ) -> Result<i32, DockerError> {
     if parsed.rest.is_empty() {
@@ -32,7 +34,9 @@ fn each(
             Ok(text) => say(&text),
             Err(e) => {
                 say_error(&e.to_string());
-                code = 1;
+                if !(force && matches!(e, DockerError::NoContainer(_))) {
+                    code = 1;
+                }
             }
         }
     }
@@ -63,7 +67,7 @@ pub fn stop(words: &[String]) -> Result<i32, DockerError> {
         Some(text) => Some(Some(options_seconds(text)?)),
     };
     let signal = p.last("signal").map(units::signal).transpose()?;
-    each("stop", &p, |root, name| {
+    each("stop", &p, false, |root, name| {
         let place = root.find(name)?;
         let config = place.config()?;
         let grace = grace.unwrap_or(Some(config.stop_seconds));
@@ -81,7 +85,7 @@ pub fn kill(words: &[String]) -> Result<i32, DockerError> {
     const FLAGS: [Flag; 1] = [value("signal", Some('s'))];
     let p = flags::parse("kill", &FLAGS, Ends::Never, words)?;
     let signal = p.last("signal").map_or(Ok(KILL), units::signal)?;
-    each("kill", &p, |root, name| {
+    each("kill", &p, false, |root, name| {
         let place = root.find(name)?;
         if signal == KILL {
             // That it is down already is an error here, as docker's.
@@ -95,7 +99,7 @@ pub fn kill(words: &[String]) -> Result<i32, DockerError> {
 
 pub fn wait(words: &[String]) -> Result<i32, DockerError> {
     let p = flags::parse("wait", &[], Ends::Never, words)?;
-    each("wait", &p, |root, name| {
+    each("wait", &p, false, |root, name| {
         let place = root.find(name)?;
         Ok(end(&place, &Request::Wait)?.unwrap_or(137).to_string())
     })
@@ -109,21 +113,10 @@ pub fn rm(words: &[String]) -> Result<i32, DockerError> {
     ];
     let p = flags::parse("rm", &FLAGS, Ends::Never, words)?;
     let force = p.on("force");
-    let mut missing = false;
-    let code = each("rm", &p, |root, name| {
-        let place = match root.find(name) {
-            Err(e @ DockerError::NoContainer(_)) if force => {
-                // docker's words and its exit code.
-                missing = true;
-                return Err(e);
-            }
-            other => other?,
-        };
-        remove(&place, name, force)?;
+    each("rm", &p, force, |root, name| {
+        remove(&root.find(name)?, name, force)?;
         Ok(name.to_owned())
-    })?;
-    let only_missing = missing && p.rest.len() == 1;
-    Ok(if only_missing { 0 } else { code })
+    })
 }
 
 fn remove(place: &Place, name: &str, force: bool) -> Result<(), DockerError> {

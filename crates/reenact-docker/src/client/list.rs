@@ -1,5 +1,6 @@
 //! `ps` and `images`.
 
+use super::filter::Filters;
 use super::{Settings, plain, say};
 use crate::error::DockerError;
 use crate::flags::{self, Ends, Flag, switch, value};
@@ -61,12 +62,12 @@ pub fn ps(words: &[String]) -> Result<i32, DockerError> {
     if let Some(word) = p.rest.first() {
         return Err(DockerError::Usage(format!("ps: {word:?} is not understood")));
     }
-    let asks_status = p.all("filter").any(|f| f.starts_with("status="));
+    let filters = Filters::read(p.all("filter"))?;
     let mut rows = Vec::new();
     for (place, config) in Root::open()?.all()? {
         let state = place.state();
-        let shown = p.on("all") || asks_status || state.status == Status::Running;
-        if shown && keeps(&p, &config, &state)? {
+        let shown = p.on("all") || filters.asks_status() || state.status == Status::Running;
+        if shown && filters.keep(&config, &state) {
             rows.push(row(&place, &config, &state, p.on("no-trunc")));
         }
     }
@@ -80,30 +81,6 @@ pub fn ps(words: &[String]) -> Result<i32, DockerError> {
     ];
     print(&p, &rows, &columns)?;
     Ok(0)
-}
-
-fn keeps(p: &flags::Parsed, config: &Config, state: &State) -> Result<bool, DockerError> {
-    for filter in p.all("filter") {
-        let keeps = match filter.split_once('=') {
-            Some(("name", name)) => config.name.contains(name.trim_matches(['^', '$', '/'])),
-            Some(("id", id)) => config.id.starts_with(id),
-            Some(("status", status)) => state.status.word() == status,
-            Some(("ancestor", image)) => config.image == image || config.image_id.contains(image),
-            Some(("label", label)) => match label.split_once('=') {
-                Some((name, value)) => config.labels.get(name).is_some_and(|v| v == value),
-                None => config.labels.contains_key(label),
-            },
-            _ => {
-                return Err(DockerError::Usage(format!(
-                    "ps: --filter {filter}: only name=, id=, status=, ancestor= and label= are understood"
-                )));
-            }
-        };
-        if !keeps {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn row(place: &Place, config: &Config, state: &State, whole: bool) -> Row {

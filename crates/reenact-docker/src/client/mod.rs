@@ -1,8 +1,10 @@
 //! The commands, as their users call them.
 
+mod cidfile;
 mod commit;
 mod copy;
 mod exec;
+mod filter;
 mod inspect;
 mod landing;
 mod life;

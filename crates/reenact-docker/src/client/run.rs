@@ -1,5 +1,6 @@
 //! `run`.
 
+use super::cidfile::IdFile;
 use super::streams::Attached;
 use super::{Settings, answer, ask, lost, note, say, token};
 use crate::error::DockerError;
@@ -32,9 +33,11 @@ pub fn run(words: &[String], settings: &Settings) -> Result<i32, DockerError> {
     }
     let root = Root::open()?;
     check_binds(&options.mounts, &[("containers", root.path()), ("images", &settings.store)])?;
+    let mut cidfile = options.cidfile.as_deref().map(IdFile::create).transpose()?;
     let chosen = images::choose(&options.image, options.pull, options.quiet, settings)?;
     let (place, name) = root.make(options.name.as_deref())?;
-    let config = match config(&options, &chosen, &place, name.clone(), settings) {
+    let told = cidfile.as_mut().map_or(Ok(()), |file| file.write(&place.id));
+    let config = match told.and_then(|()| config(&options, &chosen, &place, &name, settings)) {
         Ok(config) => config,
         Err(e) => {
             place.discard(&name);
@@ -51,8 +54,8 @@ pub fn run(words: &[String], settings: &Settings) -> Result<i32, DockerError> {
             return Err(e);
         }
     };
-    if let Some(file) = &options.cidfile {
-        std::fs::write(file, &place.id).map_err(DockerError::io("write", file))?;
+    if let Some(file) = &mut cidfile {
+        file.stays = true;
     }
     start(&place, connection, &options)
 }
@@ -86,7 +89,7 @@ fn config(
     options: &RunOptions,
     chosen: &Chosen,
     place: &Place,
-    name: String,
+    name: &str,
     settings: &Settings,
 ) -> Result<Config, DockerError> {
     let image = &chosen.image.config;
@@ -101,7 +104,7 @@ fn config(
     let cwd = options.workdir.clone().unwrap_or_else(|| image.working_dir.clone());
     Ok(Config {
         id: place.id.clone(),
-        name,
+        name: name.to_owned(),
         image: options.image.clone(),
         image_id: chosen.image.id.clone(),
         created: now(),

@@ -2,6 +2,7 @@
 
 use super::sparse::{self, Stretches};
 use super::{NOTES, absolute, at, enter, open_dir, open_file, split};
+use crate::entries::Allowance;
 use crate::error::DockerError;
 use reenact_sandbox::container::Container;
 use reenact_sandbox::unpack::data_segments;
@@ -14,9 +15,6 @@ use std::path::{Path, PathBuf};
 
 /// Directories within directories.
 const DEEPEST: usize = 512;
-/// Bytes of one copy, holes counted, and its entries: as many as a layer may have.
-const MOST_BYTES: u64 = 64 << 30;
-const MOST_ENTRIES: u64 = 4_000_000;
 /// Stretches of data in one file that are kept apart.
 const MOST_SEGMENTS: usize = 1 << 16;
 
@@ -57,8 +55,7 @@ struct Packer<W: Write> {
     /// Files with several names, by device and inode, and the first of their names.
     seen: BTreeMap<(u64, u64), PathBuf>,
     notes: Vec<String>,
-    entries: u64,
-    bytes: u64,
+    left: Allowance,
 }
 
 /// Writes the thing as a tar stream, named `name`, and what is in it below that. Gives notes of what was left out.
@@ -70,8 +67,7 @@ pub fn pack(thing: &Thing, name: &Path, to: impl Write) -> io::Result<Vec<String
         tar: tar::Builder::new(to),
         seen: BTreeMap::new(),
         notes: Vec::new(),
-        entries: 0,
-        bytes: 0,
+        left: Allowance::default(),
     };
     if thing.name.is_empty() {
         // Opened already, since a link led to it.
@@ -87,10 +83,7 @@ pub fn pack(thing: &Thing, name: &Path, to: impl Write) -> io::Result<Vec<String
 impl<W: Write> Packer<W> {
     fn entry(&mut self, dir: &File, name: &OsStr, path: &Path, depth: usize) -> io::Result<()> {
         let meta = at(dir, name).symlink_metadata()?;
-        self.entries += 1;
-        if self.entries > MOST_ENTRIES {
-            return Err(io::Error::other(format!("more than {MOST_ENTRIES} files")));
-        }
+        self.left.entry()?;
         if meta.is_dir() {
             self.directory(&enter(dir, name)?, path, depth)
         } else if meta.is_file() {
@@ -157,11 +150,7 @@ impl<W: Write> Packer<W> {
             self.seen.insert(key, path.to_path_buf());
         }
         let size = meta.len();
-        self.bytes = self.bytes.saturating_add(size);
-        if self.bytes > MOST_BYTES {
-            let why = format!("more than {} GiB of files, their holes counted", MOST_BYTES >> 30);
-            return Err(io::Error::other(why));
-        }
+        self.left.bytes(size)?;
         let segments = data_segments(&file, size, MOST_SEGMENTS)?;
         let stored: u64 = segments.iter().map(|(_, length)| length).sum();
         let mut header = header(&meta, tar::EntryType::Regular);

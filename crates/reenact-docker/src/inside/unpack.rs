@@ -1,6 +1,7 @@
 //! Into a container: a tar stream, which may be anybody's.
 
 use super::{NOTES, absolute, at, enter, make_dir, open_dir, own, split};
+use crate::entries::{self, Allowance};
 use crate::error::DockerError;
 use crate::wire::Target;
 use reenact_sandbox::container::Container;
@@ -10,7 +11,7 @@ use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, lchown, symlink};
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// Where a stream goes: a directory of the container, and the name of the one thing in it.
 struct Unpacker<'a> {
@@ -44,10 +45,12 @@ pub fn unpack(
     let mut unpacker = destination(container, target)?;
     let failed = |e: io::Error| DockerError::Failed(format!("cannot copy into the container: {e}"));
     let mut archive = tar::Archive::new(from);
+    let mut left = Allowance::default();
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
         let name = entry.path().map_err(failed)?.into_owned();
-        unpacker.entry(&name, &mut entry).map_err(|e| {
+        let room = left.entry().and_then(|()| left.bytes(entry.size()));
+        room.and_then(|()| unpacker.entry(&name, &mut entry)).map_err(|e| {
             DockerError::Failed(format!("cannot copy {} into the container: {e}", name.display()))
         })?;
     }
@@ -141,14 +144,12 @@ impl Unpacker<'_> {
         let kind = entry.header().entry_type();
         match kind {
             tar::EntryType::Directory => self.directory(&dir, &path, entry.header())?,
-            tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
+            kind if entries::is_file(kind) => {
                 let file = self.create(&dir, last, &path)?;
-                let mut to = io::BufWriter::with_capacity(256 << 10, file);
-                io::copy(entry, &mut to)?;
-                let file = to.into_inner().map_err(|e| e.into_error())?;
+                entries::fill(&file, entry)?;
                 self.owner(entry.header(), |u, g| std::os::unix::fs::fchown(&file, u, g))?;
                 file.set_permissions(Permissions::from_mode(mode(entry.header())))?;
-                file.set_modified(time(entry.header()))?;
+                file.set_modified(entries::time(entry.header()))?;
             }
             tar::EntryType::Symlink => {
                 let target = entry.link_name()?.unwrap_or_default().into_owned();
@@ -194,7 +195,7 @@ impl Unpacker<'_> {
         made.set_permissions(Permissions::from_mode(mode(header)))?;
         // Bounded, since each holds a descriptor.
         if self.times.len() < 256 {
-            self.times.push((made, time(header)));
+            self.times.push((made, entries::time(header)));
         }
         Ok(())
     }
@@ -268,10 +269,6 @@ impl Unpacker<'_> {
 
 fn mode(header: &tar::Header) -> u32 {
     header.mode().unwrap_or(0o644) & 0o7777
-}
-
-fn time(header: &tar::Header) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(header.mtime().unwrap_or(0).min(1 << 40))
 }
 
 /// Removes a file or link that is to be replaced.

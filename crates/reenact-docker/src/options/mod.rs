@@ -105,11 +105,6 @@ pub fn run(words: &[String], host_by_default: bool) -> Result<RunOptions, Docker
     };
     accepted(&p)?;
     let size = |name: &str, flag: &str| p.last(name).map(|t| units::bytes(flag, t)).transpose();
-    size("memory-swap", "--memory-swap").or_else(|e| match p.last("memory-swap") {
-        Some("-1") => Ok(None),
-        _ => Err(e),
-    })?;
-    size("memory-reservation", "--memory-reservation")?;
     Ok(RunOptions {
         detach: p.on("detach"),
         init: p.on("init"),
@@ -167,6 +162,35 @@ mod tests {
                     --memory 60g --memory-swap 60g --user agent --cap-drop SYS_PTRACE i sleep 7h")
         .unwrap();
         assert_eq!((o.memory, o.user.as_deref(), o.remove), (Some(60 << 30), Some("agent"), true));
+    }
+
+    #[test]
+    fn limits_of_processes_are_dockers() {
+        assert_eq!(of("i").unwrap().processes, None);
+        assert_eq!(of("--pids-limit 100 i").unwrap().processes, Some(100));
+        for none in ["-1", "0", "4294967295", "9223372036854775807"] {
+            let o = of(&format!("--pids-limit {none} i")).unwrap();
+            assert_eq!(o.processes, Some(1 << 22), "{none}");
+        }
+        assert!(of("--pids-limit many i").unwrap_err().contains("--pids-limit"));
+    }
+
+    #[test]
+    fn what_is_left_out_is_told() {
+        for (line, told) in [
+            ("--memory 1g --memory-swap 1g i", None),
+            ("--memory 1g --memory-swap 1024m i", None),
+            ("--memory 1g --memory-swap 2g i", Some("--memory-swap 2g")),
+            ("--memory 1g --memory-swap -1 i", Some("--memory-swap -1")),
+            ("--memory-swap 1g i", Some("--memory-swap 1g")),
+            ("--memory-reservation 1g i", Some("--memory-reservation 1g")),
+            ("--ulimit nofile=1 i", Some("--ulimit nofile=1")),
+        ] {
+            let warnings = of(line).unwrap().warnings;
+            assert_eq!(warnings.len(), usize::from(told.is_some()), "{line}: {warnings:?}");
+            assert!(warnings.iter().all(|w| w.contains(told.unwrap())), "{warnings:?}");
+        }
+        assert!(of("--memory-reservation x i").is_err());
     }
 
     #[test]

@@ -62,13 +62,14 @@ pub fn cpus(p: &Parsed) -> Result<Option<f64>, DockerError> {
 }
 
 pub fn processes(p: &Parsed) -> Result<Option<u32>, DockerError> {
-    match p.last("pids-limit") {
-        None | Some("-1" | "0") => Ok(None),
-        Some(text) => text
-            .parse()
-            .map(Some)
-            .map_err(|_| DockerError::Usage(format!("--pids-limit {text:?}: expected a number"))),
-    }
+    /// As many as a kernel of 64 bits can have, and takes as a limit: no limit.
+    const ALL: u32 = 1 << 22;
+    let Some(text) = p.last("pids-limit") else { return Ok(None) };
+    let wrong = |_| DockerError::Usage(format!("--pids-limit {text:?}: expected a number"));
+    let number: i64 = text.parse().map_err(wrong)?;
+    // As docker's, 0 and -1 are no limit.
+    let wanted = if number <= 0 { ALL } else { u32::try_from(number).unwrap_or(ALL).min(ALL) };
+    Ok(Some(wanted))
 }
 
 /// Seconds, as a whole number.
@@ -201,6 +202,20 @@ fn bind(from: &str, to: &str) -> Result<(PathBuf, String), DockerError> {
 
 pub fn warnings(p: &Parsed) -> Result<Vec<String>, DockerError> {
     let mut all = Vec::new();
+    let size = |name: &str| match p.last(name) {
+        None | Some("-1") => Ok(None),
+        Some(text) => units::bytes(&format!("--{name}"), text).map(Some),
+    };
+    // Memory and swap together no more than memory alone: no swap, as all containers here.
+    if let Some(text) = p.last("memory-swap")
+        && size("memory-swap")?.filter(|b| *b > 0) != size("memory")?.filter(|b| *b > 0)
+    {
+        all.push(format!("--memory-swap {text}: left out, containers have no swap"));
+    }
+    if let Some(text) = p.last("memory-reservation") {
+        size("memory-reservation")?;
+        all.push(format!("--memory-reservation {text}: left out, --memory is the only limit"));
+    }
     for text in p.all("ulimit") {
         if !text.starts_with("nofile=") {
             return Err(DockerError::Usage(format!(

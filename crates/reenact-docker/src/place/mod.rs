@@ -284,7 +284,11 @@ impl Place {
         if let Ok(config) = self.config() {
             let file = self.root.join("names").join(&config.name);
             if std::fs::read_to_string(&file).is_ok_and(|id| id == self.id) {
-                std::fs::remove_file(&file).map_err(DockerError::io("remove", &file))?;
+                match std::fs::remove_file(&file) {
+                    // Somebody else removes the same container, and was quicker.
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                    other => other.map_err(DockerError::io("remove", &file))?,
+                }
             }
         }
         match std::fs::remove_dir_all(&self.dir) {
@@ -336,6 +340,34 @@ mod tests {
         assert!(other.starts_with("reenact-"));
         std::fs::remove_dir_all(&place.dir).unwrap();
         assert!(root.find("box").is_err());
+    }
+
+    #[test]
+    fn several_may_remove_the_same() {
+        let (_temp, root) = root();
+        for _ in 0..200 {
+            let (place, name) = root.make(Some("box")).unwrap();
+            let config = serde_json::json!({
+                "id": place.id, "name": name, "image": "", "image_id": "", "created": "", "argv": [],
+                "env": {}, "user": "", "cwd": "", "hostname": "", "init": false, "remove": false,
+                "interactive": false, "store": "", "layers": [], "scratch": "", "host_network": false,
+                "memory": null, "cpus": null, "processes": 1, "shm_bytes": 0, "capabilities": 0,
+                "no_new_privileges": false, "mounts": [], "labels": {}, "stop_signal": 15,
+                "stop_seconds": 1, "limits": "auto",
+            });
+            place.write("config.json", &config).unwrap();
+            assert_eq!(place.config().unwrap().name, "box");
+            let gate = std::sync::Barrier::new(4);
+            let remove = || {
+                gate.wait();
+                place.remove().map_err(|e| e.to_string())
+            };
+            let all = std::thread::scope(|scope| {
+                [(); 4].map(|()| scope.spawn(remove)).map(|one| one.join().unwrap())
+            });
+            assert_eq!(all, [const { Ok(()) }; 4]);
+            assert!(!place.dir.exists() && root.find("box").is_err());
+        }
     }
 
     #[test]

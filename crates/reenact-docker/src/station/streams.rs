@@ -15,14 +15,21 @@ const LATEST: Duration = Duration::from_secs(30);
 /// Streams that wait for their request at once; the oldest gives way to a new one.
 const MOST_WAITING: usize = 1024;
 
-#[derive(Default)]
 pub(super) struct Streams {
+    /// That wait for their request at once.
+    most: usize,
     /// With the time at which they came: nobody may ever ask for them.
     arrived: Mutex<BTreeMap<(u64, Which), (Instant, UnixStream)>>,
     changed: Condvar,
     closed: AtomicBool,
     /// Copies of those that were taken, for [`Streams::cut`].
     taken: Mutex<BTreeMap<(u64, Which), UnixStream>>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self::with_room_for(MOST_WAITING)
+    }
 }
 
 /// Keeps a stream open; the client sees its end when this is dropped.
@@ -41,9 +48,19 @@ impl Drop for Held<'_> {
 }
 
 impl Streams {
+    fn with_room_for(most: usize) -> Self {
+        Self {
+            most,
+            arrived: Mutex::default(),
+            changed: Condvar::new(),
+            closed: AtomicBool::new(false),
+            taken: Mutex::default(),
+        }
+    }
+
     pub(super) fn arrived(&self, token: u64, which: Which, stream: UnixStream) {
         let mut arrived = lock(&self.arrived);
-        if arrived.len() >= MOST_WAITING
+        if arrived.len() >= self.most
             && let Some(oldest) = arrived.iter().min_by_key(|(_, (since, _))| *since).map(|e| *e.0)
         {
             arrived.remove(&oldest);
@@ -127,16 +144,18 @@ mod tests {
 
     #[test]
     fn a_flood_does_not_keep_a_new_stream_out() {
-        let streams = Streams::default();
-        let (first, _their_first) = UnixStream::pair().unwrap();
-        streams.arrived(0, Which::Output, first.try_clone().unwrap());
-        // The same socket many times: descriptors are few in some places.
-        let mut orphans = Vec::new();
-        for token in 1..=200 {
-            orphans.push(first.try_clone().unwrap());
-            streams.arrived(token, Which::Output, first.try_clone().unwrap());
+        let streams = Streams::with_room_for(8);
+        let mut clients = Vec::new();
+        // The oldest has the highest token: it is age that decides.
+        for token in (0..=20).rev() {
+            let (theirs, ours) = UnixStream::pair().unwrap();
+            clients.push(theirs);
+            streams.arrived(token, Which::Output, ours);
         }
-        assert_eq!(lock(&streams.arrived).len(), 201);
-        assert!(streams.take(200, Which::Output).is_ok());
+        let waiting: Vec<u64> = lock(&streams.arrived).keys().map(|(token, _)| *token).collect();
+        assert_eq!(waiting, (0..8).collect::<Vec<_>>());
+        assert!(streams.take(0, Which::Output).is_ok());
+        // Those that gave way are closed.
+        assert_eq!(clients[0].read(&mut [0; 1]).unwrap(), 0);
     }
 }

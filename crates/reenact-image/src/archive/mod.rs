@@ -198,8 +198,8 @@ impl Store {
             notes: unpacked.notes,
         };
         let lease = self.lease(std::slice::from_ref(&record.diff_id))?;
-        let _changing = self.change()?;
-        self.adopt(stage, &record)?;
+        let changing = self.change()?;
+        self.adopt(stage, &record, &changing)?;
         Ok((unpacked.diff_id, lease))
     }
 }

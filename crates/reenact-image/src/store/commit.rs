@@ -51,8 +51,8 @@ impl Store {
             notes: copied.notes,
         };
         let lease = self.lease(std::slice::from_ref(&record.diff_id))?;
-        let _changing = self.change()?;
-        self.adopt(stage, &record).map_err(|e| self.name_store(e))?;
+        let changing = self.change()?;
+        self.adopt(stage, &record, &changing).map_err(|e| self.name_store(e))?;
         Ok((copied.diff_id, lease))
     }
 }

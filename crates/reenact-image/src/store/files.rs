@@ -116,13 +116,9 @@ impl Stage {
         &self.path
     }
 
-    /// Moves it to its place; `false` if something is there already.
-    pub(crate) fn publish(self, to: &Path) -> Result<bool, ImageError> {
-        match std::fs::rename(&self.path, to) {
-            Ok(()) => Ok(true),
-            Err(_) if to.is_dir() => Ok(false),
-            Err(error) => Err(io_error(to.display())(error)),
-        }
+    /// Moves it to its place, where nothing is.
+    pub(crate) fn publish(self, to: &Path) -> Result<(), ImageError> {
+        std::fs::rename(&self.path, to).map_err(io_error(to.display()))
     }
 }
 

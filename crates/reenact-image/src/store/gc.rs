@@ -1,13 +1,14 @@
 //! What nobody needs is removed.
 
 use super::files::{is_free, is_old};
-use super::{Image, Store};
+use super::{GONE, Image, Store};
 use crate::digest::Digest;
 use crate::error::{ImageError, io_error};
 use reenact_sandbox::unpack::remove_tree;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// What is to go.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +41,7 @@ impl Store {
     pub fn gc(&self, options: &GcOptions) -> Result<Gc, ImageError> {
         let mut gc = Gc { images: self.evict(options.limit, None)?, ..Gc::default() };
         for path in self.abandoned()? {
-            remove_tree(&path).map_err(io_error(path.display()))?;
+            self.remove_scratch(&path)?;
             gc.scratch += 1;
         }
         self.tidy_tmp()?;
@@ -81,40 +82,32 @@ impl Store {
     /// Forgets images, least recently used first, until the layers of the rest and of living processes fit.
     fn evict(&self, limit: Option<u64>, but: Option<&str>) -> Result<Vec<String>, ImageError> {
         let Some(limit) = limit else { return Ok(Vec::new()) };
-        let _changing = self.change()?;
-        let leased = self.leased()?;
-        let sizes = self.sizes()?;
-        let mut names = self.names()?;
-        let mut images = Vec::new();
+        let changing = self.change()?;
+        let sizes = self.sizes()?.into_iter().map(|(d, bytes)| (d.to_string(), bytes)).collect();
+        let mut candidates = Vec::new();
+        let mut staying = self.leased(&changing)?;
         for id in self.image_ids()? {
-            if let Some(record) = self.record(&id, false) {
-                images.push((self.last_use(&id), id, record.layers));
+            let Some(record) = self.record(&id, false) else { continue };
+            if but == Some(id.as_str()) {
+                staying.extend(record.layers);
+            } else {
+                let used = self.last_use(&id);
+                candidates.push(Candidate { used, id, layers: record.layers });
             }
         }
-        images.sort();
-        let total = |images: &[(Option<_>, Digest, Vec<String>)]| -> u64 {
-            let used: BTreeSet<&str> = images
-                .iter()
-                .flat_map(|(.., layers)| layers)
-                .chain(&leased)
-                .map(String::as_str)
-                .collect();
-            let of_used = sizes.iter().filter(|(d, _)| used.contains(d.as_str()));
-            of_used.map(|(_, bytes)| bytes).sum()
-        };
+        let going = choose(candidates, &staying, &sizes, limit);
+        let mut names = self.names()?;
         let mut evicted = Vec::new();
-        while total(&images) > limit {
-            // One in use frees nothing.
-            let next = images.iter().position(|(_, id, layers)| {
-                but != Some(id.as_str()) && !layers.iter().any(|l| leased.contains(l))
-            });
-            let Some(next) = next else { break };
-            let (_, id, _) = images.remove(next);
+        for Candidate { id, .. } in &going {
             let called = names.of(id.as_str());
             evicted.push(if called.is_empty() { id.to_string() } else { called.join(", ") });
             names.forget(id.as_str());
+        }
+        if !going.is_empty() {
             self.write_names(&names)?;
-            self.forget(&id)?;
+        }
+        for Candidate { id, .. } in &going {
+            self.forget(id)?;
         }
         Ok(evicted)
     }
@@ -124,8 +117,8 @@ impl Store {
         let mut gone: Vec<PathBuf> = Vec::new();
         let mut bytes = 0;
         {
-            let _changing = self.change()?;
-            let mut used = self.leased()?;
+            let changing = self.change()?;
+            let mut used = self.leased(&changing)?;
             for id in self.image_ids()? {
                 used.extend(self.record(&id, false).into_iter().flat_map(|r| r.layers));
             }
@@ -134,10 +127,7 @@ impl Store {
                     continue;
                 }
                 // Out of the way at once; removing it takes its time, without the lock.
-                let from = self.layer_dir(&digest);
-                let to = self.tmp().join(format!("gone-{}-{}", digest.hex(), std::process::id()));
-                std::fs::rename(&from, &to).map_err(io_error(from.display()))?;
-                gone.push(to);
+                gone.extend(self.set_aside(&self.layer_dir(&digest))?);
                 bytes += size;
             }
         }
@@ -157,7 +147,7 @@ impl Store {
             let lock = dir.join(format!("{name}.lock"));
             let over = if let Some(stem) = name.strip_suffix(".lock") {
                 is_free(&path) == Some(true) && !dir.join(stem).exists()
-            } else if name.starts_with("gone-") {
+            } else if name.starts_with(GONE) {
                 true
             } else {
                 // Without a lock it is being made this moment, or was left half-way.
@@ -186,4 +176,45 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// An image that may have to make room.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    used: Option<SystemTime>,
+    id: Digest,
+    layers: Vec<String>,
+}
+
+/// Which images go, least recently used first, so that what stays, with the `staying` layers, is no larger than the limit.
+fn choose(
+    mut images: Vec<Candidate>,
+    staying: &BTreeSet<String>,
+    sizes: &BTreeMap<String, u64>,
+    limit: u64,
+) -> Vec<Candidate> {
+    let total = |images: &[Candidate]| -> u64 {
+        let layers = images.iter().flat_map(|i| &i.layers).chain(staying);
+        let used: BTreeSet<&String> = layers.collect();
+        used.iter().filter_map(|layer| sizes.get(*layer)).sum()
+    };
+    images.sort();
+    let mut going = Vec::new();
+    while total(&images) > limit {
+        // One whose layers all stay frees nothing, whoever else goes.
+        let next = images.iter().position(|i| i.layers.iter().any(|l| !staying.contains(l)));
+        let Some(next) = next else { break };
+        going.push(images.remove(next));
+    }
+    // Nor has one freed anything whose layers are all in others that could stay.
+    let mut gone = Vec::new();
+    for image in going.into_iter().rev() {
+        let without = total(&images);
+        images.push(image);
+        if total(&images) > without {
+            gone.extend(images.pop());
+        }
+    }
+    gone.reverse();
+    gone
 }

@@ -139,20 +139,37 @@ impl Store {
     /// # Errors
     /// [`ImageError`] if one is missing.
     pub fn roots(&self, image: &Image) -> Result<Vec<PathBuf>, ImageError> {
-        self.lease_for_life(&image.layers)?;
-        self.tidy_leases();
-        let mut roots = Vec::with_capacity(image.layers.len());
-        for layer in image.layers.iter().rev() {
-            let digest = Digest::required(layer, "an image of the store")?;
-            let root = self.layer_dir(&digest).join("root");
-            if !root.is_dir() {
-                let what = image.names.first().unwrap_or(&image.id).clone();
-                let why = format!("its layer {digest} is not in the store any more; get it again");
-                return Err(ImageError::Damaged { what, why });
-            }
-            roots.push(root);
-        }
+        let mut roots = self.held(&image.layers, image.names.first().unwrap_or(&image.id))?;
+        roots.reverse();
         Ok(roots)
+    }
+
+    /// Keeps what [`Store::roots`] gave, perhaps to another process that is gone since, from [`Store::gc`] as long as this
+    /// process lives. The image, called `what` in errors, may have been removed meanwhile.
+    ///
+    /// # Errors
+    /// [`ImageError`] if one is missing.
+    pub fn hold(&self, roots: &[PathBuf], what: &str) -> Result<(), ImageError> {
+        let hex = |root: &PathBuf| Some(root.parent()?.file_name()?.to_str()?.to_owned());
+        let digest = |root| format!("sha256:{}", hex(root).unwrap_or_default());
+        let layers: Vec<String> = roots.iter().rev().map(digest).collect();
+        self.held(&layers, what).map(drop)
+    }
+
+    /// Leases layers until this process ends, and gives their directories.
+    fn held(&self, layers: &[String], what: &str) -> Result<Vec<PathBuf>, ImageError> {
+        self.lease_for_life(layers)?;
+        self.tidy_leases();
+        // Not before: what is there now stays there.
+        let held = layers.iter().map(|layer| {
+            let digest = Digest::required(layer, "an image of the store")?;
+            if self.layer(&digest).is_some() {
+                return Ok(self.layer_dir(&digest).join("root"));
+            }
+            let why = format!("its layer {digest} is not in the store any more; get it again");
+            Err(ImageError::Damaged { what: what.to_owned(), why })
+        });
+        held.collect()
     }
 
     /// Records an image whose layers are all there (and leased), and gives it names, taking them from whoever had them.

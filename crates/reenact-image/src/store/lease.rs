@@ -1,11 +1,12 @@
 //! Leases: a process that uses layers says so in a file that it keeps locked, so that `gc` leaves them alone.
 
-use super::Store;
-use super::files::{is_free, is_old, locked_file};
+use super::files::is_free;
+use super::{Changing, Store};
 use crate::error::{ImageError, io_error};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -30,13 +31,21 @@ static HELD: Mutex<BTreeMap<(PathBuf, Vec<String>), Lease>> = Mutex::new(BTreeMa
 const MANY: usize = 64;
 
 impl Store {
-    /// Keeps layers (which need not be there yet) from being removed.
+    /// Keeps layers (which need not be there yet) from being removed. Not to be called by a thread that is changing the store:
+    /// it waits for who does, so that what is there afterwards stays there.
     pub(crate) fn lease(&self, layers: &[String]) -> Result<Lease, ImageError> {
         let dir = self.leases();
-        let content = layers.join("\n");
-        let name = unique_name(&dir)?;
-        let held = locked_file(&dir, &name, content.as_bytes())?;
-        Ok(Lease { path: dir.join(name), _held: held })
+        let fail = || io_error(dir.display());
+        let _changing = self.change()?;
+        // Nobody looks at leases meanwhile, so that it need not appear locked; and no other lease ever had its name.
+        let mut file = tempfile::Builder::new()
+            .prefix(&format!("{}-", std::process::id()))
+            .tempfile_in(&dir)
+            .map_err(fail())?;
+        file.as_file().lock().map_err(fail())?;
+        file.write_all(layers.join("\n").as_bytes()).map_err(fail())?;
+        let (held, path) = file.keep().map_err(|e| fail()(e.error))?;
+        Ok(Lease { path, _held: held })
     }
 
     /// As [`Store::lease`], until the process ends.
@@ -49,24 +58,24 @@ impl Store {
         Ok(())
     }
 
-    /// Layers that living processes use. Leases of dead ones are removed.
-    pub(crate) fn leased(&self) -> Result<BTreeSet<String>, ImageError> {
+    /// Layers that living processes use, and nothing more as long as the caller is changing the store. Leases of dead ones are
+    /// removed.
+    pub(crate) fn leased(&self, _changing: &Changing) -> Result<BTreeSet<String>, ImageError> {
         let mut layers = BTreeSet::new();
         let dir = self.leases();
         let fail = || io_error(dir.display());
         for entry in std::fs::read_dir(&dir).map_err(fail())? {
             let path = entry.map_err(fail())?.path();
-            let new = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b".new-"));
             match is_free(&path) {
-                Some(true) if !new || is_old(&path) => {
-                    // Another process may have been quicker.
+                Some(true) => {
+                    // Its owner may have given it back this moment.
                     std::fs::remove_file(&path).ok();
                 }
-                Some(false) if !new => {
+                Some(false) => {
                     let text = std::fs::read_to_string(&path).unwrap_or_default();
                     layers.extend(text.lines().map(str::to_owned));
                 }
-                _ => {}
+                None => {}
             }
         }
         Ok(layers)
@@ -75,19 +84,9 @@ impl Store {
     /// Removes leases of dead processes where they have become many.
     pub(crate) fn tidy_leases(&self) {
         let many = std::fs::read_dir(self.leases()).is_ok_and(|list| list.count() > MANY);
-        if many {
+        if many && let Ok(changing) = self.change() {
             // Only tidiness.
-            self.leased().ok();
+            self.leased(&changing).ok();
         }
     }
-}
-
-fn unique_name(dir: &std::path::Path) -> Result<String, ImageError> {
-    let file = tempfile::Builder::new()
-        .prefix(&format!("{}-", std::process::id()))
-        .tempfile_in(dir)
-        .map_err(io_error(dir.display()))?;
-    // The name alone is wanted: the locked file gets it in a moment, and it holds a random part.
-    let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(name)
 }

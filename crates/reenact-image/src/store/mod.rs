@@ -28,6 +28,7 @@ use crate::digest::Digest;
 use crate::error::{ImageError, io_error};
 use crate::layer::Notes;
 use files::{Stage, check_private, private_dir, write_json};
+use reenact_sandbox::unpack::remove_tree;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,9 @@ pub(crate) struct LayerRecord {
     #[serde(default)]
     pub notes: Notes,
 }
+
+/// How names in `tmp` begin that are being removed.
+const GONE: &str = "gone-";
 
 /// Held while names, images or layers are changed. The kernel lets go of it when the process dies.
 pub(crate) struct Changing(#[expect(dead_code, reason = "its lock is what counts")] File);
@@ -123,9 +127,13 @@ impl Store {
         Ok(Changing(file))
     }
 
-    /// What is known of a layer; `None`: it is not there.
+    /// What is known of a layer; `None`: it is not there, or damaged (there is no `fsync`).
     pub(crate) fn layer(&self, diff_id: &Digest) -> Option<LayerRecord> {
-        let text = std::fs::read(self.layer_dir(diff_id).join("layer.json")).ok()?;
+        let dir = self.layer_dir(diff_id);
+        if !dir.join("root").is_dir() {
+            return None;
+        }
+        let text = std::fs::read(dir.join("layer.json")).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
@@ -137,13 +145,43 @@ impl Store {
         Ok(stage)
     }
 
-    /// Makes a staged directory a layer. If there is one of that digest already, that stays. Its caller holds a lease of it,
-    /// or [`Store::change`].
-    pub(crate) fn adopt(&self, stage: Stage, record: &LayerRecord) -> Result<(), ImageError> {
+    /// Makes a staged directory a layer. If there is one of that digest already, that stays, unless it is damaged. Its caller
+    /// holds a lease of it.
+    pub(crate) fn adopt(
+        &self,
+        stage: Stage,
+        record: &LayerRecord,
+        _changing: &Changing,
+    ) -> Result<(), ImageError> {
         let digest = Digest::required(&record.diff_id, "a layer")?;
+        if self.layer(&digest).is_some() {
+            return Ok(());
+        }
+        let place = self.layer_dir(&digest);
         // An ordinary umask or an archive without an entry for its root must not decide what containers see.
         write_json(&stage.path().join("layer.json"), record)?;
-        stage.publish(&self.layer_dir(&digest)).map(drop)
+        let damaged = self.set_aside(&place)?;
+        stage.publish(&place)?;
+        if let Some(damaged) = damaged {
+            // What cannot be removed now is removed by the next `gc`.
+            remove_tree(&damaged).ok();
+        }
+        Ok(())
+    }
+
+    /// Moves a directory out of the way at once, so that removing it can take its time; `None`: there is none, or somebody else
+    /// was quicker.
+    pub(crate) fn set_aside(&self, from: &Path) -> Result<Option<PathBuf>, ImageError> {
+        let tmp = self.tmp();
+        let place = tempfile::Builder::new()
+            .prefix(GONE)
+            .tempdir_in(&tmp)
+            .map_err(io_error(tmp.display()))?;
+        match std::fs::rename(from, place.path()) {
+            Ok(()) => Ok(Some(place.keep())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io_error(from.display())(e)),
+        }
     }
 
     /// Names the store in errors about a full file system.

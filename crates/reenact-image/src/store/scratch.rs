@@ -65,7 +65,9 @@ impl Store {
             return Err(ImageError::Other(what));
         }
         OWNED.lock().unwrap_or_else(PoisonError::into_inner).remove(scratch);
-        remove_tree(scratch).map_err(io_error(scratch.display()))
+        // By one of those who want it removed: two removing the same would stop at what the other one has removed.
+        let Some(gone) = self.set_aside(scratch)? else { return Ok(()) };
+        remove_tree(&gone).map_err(io_error(scratch.display()))
     }
 
     /// Scratch directories that nobody needs any more.

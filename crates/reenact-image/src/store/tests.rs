@@ -6,6 +6,8 @@ use crate::progress::Silent;
 use crate::testing::{Made, tar_of};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+mod keeping;
+
 struct Place {
     dir: tempfile::TempDir,
 }

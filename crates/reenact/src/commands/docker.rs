@@ -22,6 +22,9 @@ pub fn docker(args: &Docker, context: &Context) -> Done {
     let store = Store::default_root().ok_or_else(|| {
         CommandError::environment("there is no home directory for images; set REENACT_IMAGES")
     })?;
+    // A container's own process works elsewhere.
+    let store = std::path::absolute(&store)
+        .map_err(|e| CommandError::environment(format!("{}: {e}", store.display())))?;
     let limits = match context.cells.isolation.cgroup {
         Setting::Auto => "auto",
         Setting::Require => "cgroup",

@@ -194,12 +194,18 @@ fn exit_codes_are_dockers() {
         (&["kill", "gone"], 1, "No such container: gone"),
         (&["rm", "gone"], 1, "No such container: gone"),
         (&["rm", "-f", "gone"], 0, "No such container: gone"),
+        (&["rm", "-f", "gone", "other"], 0, "No such container: other"),
+        (&["ps", "-aq", "-f", "name=^(box)$"], 125, "'(' is refused"),
+        (&["ps", "-q", "-f", "frob=x"], 125, "--filter frob=x"),
         (&["rm", "box"], 1, "container is running"),
         (&["rmi", "gone:1"], 1, "No such image: gone:1"),
         (&["rmi", "-f", "gone:1"], 0, "No such image: gone:1"),
         (&["cp", "gone:/x", "."], 1, "No such container: gone"),
         (&["commit", "gone", "x:1"], 1, "No such container: gone"),
         (&["inspect", "gone"], 1, "No such object: gone"),
+        (&["image", "inspect", "gone"], 1, "No such image: gone"),
+        (&["run", "-d", "--cidfile", "/proc/no/such", IMAGE, "sleep", "2h"], 125, "/proc/no/such"),
+        (&["run", "-d", "--cidfile", "/etc/passwd", IMAGE, "true"], 125, "container ID file found"),
         (&["logs", "gone"], 1, "No such container: gone"),
         (&["wait", "gone"], 1, "No such container: gone"),
         (&["stop", "-t", "soon", "box"], 125, "-t \"soon\""),
@@ -678,8 +684,23 @@ fn holes_stay_holes_and_too_much_is_refused() {
     assert_eq!((size, end), ("314572804", "end\n"));
     assert!(blocks.parse::<u64>().unwrap() * 512 < 16 << 20, "{line}");
 
-    // What would be a petabyte is told at once.
+    // Into a container too.
+    let made = s.write("in/sparse", "begin");
+    std::fs::File::options().write(true).open(&made).unwrap().set_len(300 << 20).unwrap();
     d.start("huge");
+    d.docker("cp in huge:/in").expect(0);
+    d.docker("cp in/sparse huge:/named").expect(0);
+    for path in ["/in/sparse", "/named"] {
+        let found = d.bash("huge", &format!("stat -c '%s %b' {path}; head -c 5 {path}"));
+        let (line, begin) = found.split_once('\n').unwrap();
+        let (size, blocks) = line.split_once(' ').unwrap();
+        assert_eq!((size, begin), ("314572800", "begin"));
+        assert!(blocks.parse::<u64>().unwrap() * 512 < 16 << 20, "{path}: {line}");
+    }
+    std::fs::File::options().write(true).open(&made).unwrap().set_len(1 << 40).unwrap();
+    d.docker("cp in/sparse huge:/named").fails(1, &["64 GiB"]);
+
+    // What would be a petabyte is told at once.
     d.bash("huge", "truncate -s 1T /huge");
     d.docker("cp huge:/huge out").fails(1, &["64 GiB"]);
     d.docker("commit huge huge:1").fails(1, &["larger than is allowed", "holes"]);
@@ -941,4 +962,129 @@ fn an_unprivileged_user_has_containers_too() {
         "x\ny"
     );
     run(&["docker", "rm", "-f", "box"]).expect(0);
+}
+
+#[test]
+fn names_are_filtered_as_they_are_written() {
+    let d = Docker::new();
+    for name in ["box", "box2", "mybox"] {
+        d.docker(&format!("run --name {name} {IMAGE} true")).expect(0);
+    }
+    let named = |filters: &str| {
+        let all = d.docker(&format!("ps -a {filters} --format {{{{.Names}}}}")).expect(0);
+        let mut names: Vec<String> = all.lines().map(str::to_owned).collect();
+        names.sort();
+        names.join(" ")
+    };
+    assert_eq!(named("-f name=^box$"), "box");
+    assert_eq!(named("-f name=^/box$ -f name=my"), "box mybox");
+    assert_eq!(named("-f name=box"), "box box2 mybox");
+    assert_eq!(named("-f name=box$ -f status=running"), "");
+}
+
+#[test]
+fn several_may_remove_the_same_container() {
+    let d = Docker::new();
+    for _ in 0..3 {
+        d.start("box");
+        d.bash("box", "mkdir /d; for i in {1..300}; do echo x > /d/$i; done");
+        let all: Vec<Child> = (0..4)
+            .map(|_| {
+                let mut command = d.command(["rm", "-f", "box"]);
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        for one in all {
+            Ran::from(one.wait_with_output().unwrap()).expect(0);
+        }
+        assert_eq!(d.docker("ps -aq").expect(0), "");
+        assert_eq!(d.scratches(), 0);
+    }
+}
+
+#[test]
+fn a_file_names_the_container_that_runs() {
+    let d = Docker::new();
+    let run = format!("run -d --cidfile id {IMAGE} sleep 2h");
+    let id = d.docker(&run).expect(0);
+    assert_eq!(d.scratch.read("id"), id.trim());
+    d.docker(&run).fails(125, &["container ID file found", "delete id"]);
+    // One of no container does not stay.
+    d.docker("run --cidfile other --pull never nosuch:1 true").fails(125, &["No such image"]);
+    d.docker(&format!("run --cidfile other --user stranger {IMAGE} true")).fails(126, &[]);
+    assert_eq!(d.docker("ps -q").expect(0).lines().count(), 1);
+}
+
+#[test]
+fn what_a_copy_reads_stays_until_it_has_been_read() {
+    let d = Docker::new();
+    d.start("box");
+    d.docker("stop -t 0 box").expect(0);
+    let whole = d.command(["cp", "box:/usr", "-"]).output().unwrap();
+    assert!(whole.status.success() && whole.stdout.len() > 4 << 20, "{}", whole.stdout.len());
+
+    let mut command = d.command(["cp", "box:/usr", "-"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut read = vec![0; 1];
+    stdout.read_exact(&mut read).unwrap();
+    // It has begun, and waits for us. The image's layer is now that process's alone.
+    let gc = || {
+        let mut command = d.scratch.command();
+        command.env("REENACT_IMAGES", d.store.path()).args(["image", "gc"]);
+        Ran::from(command.output().unwrap()).expect(0)
+    };
+    d.docker(&format!("rmi {IMAGE}")).expect(0);
+    gc();
+    stdout.read_to_end(&mut read).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert!(read == whole.stdout, "{} bytes, not {}", read.len(), whole.stdout.len());
+    // Nobody has it any more: nothing is copied, and that is told.
+    gc();
+    d.docker("cp box:/usr out").fails(1, &[IMAGE, "get it again"]);
+}
+
+#[test]
+fn the_store_s_limit_holds_for_containers_too() {
+    let d = Docker::new();
+    let registry = SmallRegistry::start();
+    let name = format!("127.0.0.1:{}/org/small:v1", registry.port);
+    let limited = |words: &[&str], limit: &str| {
+        Ran::from(d.command(words).env("REENACT_IMAGES_LIMIT", limit).output().unwrap())
+    };
+    let there = |name: &str| !d.docker(&format!("images -q {name}")).expect(0).is_empty();
+    d.start("box");
+    d.bash("box", "head -c 100000 /dev/urandom > /own");
+    d.docker("commit box one:1").expect(0);
+    for words in [&["pull", &name][..], &["run", &name], &["commit", "box", "no:1"]] {
+        limited(words, "much").fails(125, &["REENACT_IMAGES_LIMIT", "much"]);
+    }
+    assert!(!there(&name) && !there("no:1"));
+    let pulled = limited(&["pull", &name], "20G");
+    assert_eq!(pulled.stderr, "");
+    pulled.expect(0);
+    assert!(there("one:1"));
+    // What made room before, and what it made room for; what a container uses stays.
+    d.bash("box", "head -c 100000 /dev/urandom > /own");
+    let told = |ran: Ran, gone: &str| {
+        assert!(ran.stderr.contains(gone) && ran.stderr.contains("was removed"), "{}", ran.stderr);
+        assert!(!there(gone) && there(IMAGE) && there(&name));
+        ran.expect(0)
+    };
+    told(limited(&["commit", "box", "two:1"], "1"), "one:1");
+    told(limited(&["pull", &name], "1"), "two:1");
+    d.docker("commit box three:1").expect(0);
+    d.docker(&format!("rmi {name}")).expect(0);
+    assert_eq!(told(limited(&["run", "--rm", &name], "1"), "three:1"), "registry\n");
+}
+
+#[test]
+fn the_store_may_be_named_from_where_the_caller_is() {
+    let d = Docker::new();
+    let parent = d.store.path().parent().unwrap();
+    let name = d.store.path().file_name().unwrap();
+    let mut command = d.command(["run", "--rm", IMAGE, "bash", "-c", "echo here"]);
+    command.current_dir(parent).env("REENACT_IMAGES", name);
+    assert_eq!(Ran::from(command.output().unwrap()).expect(0), "here\n");
 }

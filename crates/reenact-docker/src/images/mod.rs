@@ -1,31 +1,16 @@
-//! Images, by way of the store: choosing one for `run`, and the commands about them.
+//! Images, by way of the store: the commands about them, and (in [`get`]) choosing one for `run`.
+
+mod get;
+
+pub use get::{Chosen, choose, limit, make_room, own, remove_scratch};
 
 use crate::client::Settings;
 use crate::error::DockerError;
 use crate::flags::{self, Ends, Flag, switch, value};
-use crate::options::Pull;
-use crate::place::Config;
-use reenact_image::{Image, ImageError, Progress, PullOptions, Silent, Store};
+use get::fetch;
+use reenact_image::{Image, ImageError, Store};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-
-/// An image with its layers, topmost first.
-pub struct Chosen {
-    store: Store,
-    pub image: Image,
-    pub layers: Vec<PathBuf>,
-}
-
-impl Chosen {
-    /// A directory for a container's changes.
-    ///
-    /// # Errors
-    /// [`DockerError::Image`].
-    pub fn scratch(&self) -> Result<PathBuf, DockerError> {
-        Ok(self.store.scratch()?)
-    }
-}
 
 /// The store.
 ///
@@ -35,38 +20,13 @@ pub fn store(settings: &Settings) -> Result<Store, DockerError> {
     Ok(Store::open(&settings.store)?)
 }
 
-/// Finds an image, or gets it.
-///
-/// # Errors
-/// There is none; the registry.
-pub fn choose(
-    name: &str,
-    pull: Pull,
-    quiet: bool,
-    settings: &Settings,
-) -> Result<Chosen, DockerError> {
-    let store = store(settings)?;
-    let image = match (pull, store.get(name)) {
-        (Pull::Missing | Pull::Never, Ok(image)) => image,
-        (Pull::Missing, Err(ImageError::NotFound { .. })) | (Pull::Always, _) => {
-            if !quiet {
-                say_error(&format!("Unable to find image '{name}' in the store, pulling it"));
-            }
-            fetch(&store, name, quiet)?
-        }
-        (_, Err(e)) => return Err(missing(name, e)),
-    };
-    let layers = store.roots(&image)?;
-    Ok(Chosen { store, image, layers })
-}
-
 fn say_error(text: &str) {
     // Nobody may listen. Names and messages of registries are not ours.
     let _said = writeln!(std::io::stderr(), "{}", crate::client::plain(text));
 }
 
 /// In the words that scripts look for.
-fn missing(name: &str, error: ImageError) -> DockerError {
+pub fn missing(name: &str, error: ImageError) -> DockerError {
     match error {
         ImageError::NotFound { store, .. } => DockerError::Failed(format!(
             "No such image: {name} in the store at {}; `pull {name}` or `reenact image import FILE` gets it",
@@ -76,47 +36,8 @@ fn missing(name: &str, error: ImageError) -> DockerError {
     }
 }
 
-fn get(store: &Store, name: &str) -> Result<Image, DockerError> {
+fn find(store: &Store, name: &str) -> Result<Image, DockerError> {
     store.get(name).map_err(|e| missing(name, e))
-}
-
-/// Notes on standard error.
-struct Notes;
-
-impl Progress for Notes {
-    fn note(&self, text: &str) {
-        say_error(text);
-    }
-}
-
-fn fetch(store: &Store, name: &str, quiet: bool) -> Result<Image, DockerError> {
-    let progress: &dyn Progress = if quiet { &Silent } else { &Notes };
-    Ok(store.pull(name, &PullOptions::default(), progress)?)
-}
-
-/// Makes this process, a station, the one for which the store keeps a container's layers and changes.
-///
-/// # Errors
-/// [`DockerError::Image`].
-pub fn own(config: &Config) -> Result<(), DockerError> {
-    let store = Store::open(&config.store)?;
-    store.roots(&store.get(&config.image_id)?)?;
-    if !config.remove {
-        store.keep_scratch(&config.scratch)?;
-    }
-    Ok(store.own_scratch(&config.scratch)?)
-}
-
-/// Removes a container's changes.
-///
-/// # Errors
-/// [`DockerError::Image`].
-pub fn remove_scratch(store: &Path, scratch: &Path) -> Result<(), DockerError> {
-    // It may have been removed by `image gc` when it was old.
-    if !scratch.exists() {
-        return Ok(());
-    }
-    Ok(Store::open(store)?.remove_scratch(scratch)?)
 }
 
 pub fn pull_command(words: &[String], settings: &Settings) -> Result<i32, DockerError> {
@@ -130,7 +51,8 @@ pub fn pull_command(words: &[String], settings: &Settings) -> Result<i32, Docker
             "pull: --platform {other} is refused: containers are linux/amd64 here"
         )));
     }
-    let image = fetch(&store(settings)?, name, p.on("quiet"))?;
+    let limit = limit()?;
+    let image = fetch(&store(settings)?, name, p.on("quiet"), limit)?;
     say(image.names.first().unwrap_or(&image.id));
     Ok(0)
 }
@@ -170,7 +92,7 @@ pub fn tag(words: &[String], settings: &Settings) -> Result<i32, DockerError> {
         return Err(DockerError::usage("tag: expected IMAGE NAME"));
     };
     let store = store(settings)?;
-    let image = get(&store, image)?;
+    let image = find(&store, image)?;
     store.tag(&image, name)?;
     Ok(0)
 }
