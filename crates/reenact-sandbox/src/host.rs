@@ -6,7 +6,8 @@ use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A command on the host, outside any sandbox. Only for trusted tools; never for a reference or a candidate.
@@ -21,12 +22,14 @@ pub struct HostCommand {
     pub env_remove: Vec<String>,
     pub stdin: Option<Vec<u8>>,
     pub timeout: Duration,
+    /// It is killed once this is true.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// What a host command did.
 #[derive(Clone, Debug)]
 pub struct HostOutput {
-    /// Exit code; `None` if a signal (or our timeout) ended it.
+    /// Exit code; `None` if a signal (or our timeout, or [`HostCommand::stop`]) ended it.
     pub code: Option<i32>,
     pub timed_out: bool,
     pub stdout: Vec<u8>,
@@ -77,6 +80,7 @@ impl HostCommand {
             env_remove: Vec::new(),
             stdin: None,
             timeout: Duration::from_secs(300),
+            stop: None,
         }
     }
 
@@ -108,15 +112,16 @@ impl HostCommand {
                 }
             });
             let deadline = Instant::now() + self.timeout;
+            let stopped = || self.stop.as_ref().is_some_and(|s| s.load(Ordering::SeqCst));
             let mut pause = Duration::from_micros(200);
             let status = loop {
                 match child.try_wait() {
                     Ok(Some(status)) => break Ok((Some(status), false)),
                     Err(e) => break Err(self.tool_error(format!("cannot be waited for: {e}"))),
-                    Ok(None) if Instant::now() > deadline => {
+                    Ok(None) if Instant::now() > deadline || stopped() => {
                         // SAFETY: the group is the child's own (process_group(0)) and the child is not reaped yet.
                         unsafe { libc::kill(group, libc::SIGKILL) };
-                        break Ok((child.wait().ok(), true));
+                        break Ok((child.wait().ok(), !stopped()));
                     }
                     Ok(None) => {
                         std::thread::sleep(pause);

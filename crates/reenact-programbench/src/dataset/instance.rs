@@ -47,7 +47,7 @@ pub struct Instance {
     pub clean_hashes: Vec<String>,
     /// In the order of `tests.json`, which is the order of evaluation. Ignored ones included.
     pub branches: Vec<(String, Branch)>,
-    /// The directory that holds `<branch>.tar.gz`, where there is one.
+    /// The directory that holds `<branch>.tar.gz`: the one that was asked for, or what is attached, where there is any.
     pub blobs: Option<PathBuf>,
     /// Organisation of the image's name.
     pub org: String,
@@ -61,12 +61,14 @@ impl Instance {
         branches: Vec<(String, Branch)>,
         place: &Place,
     ) -> Self {
+        // A directory that was asked for takes the place of what is attached even where it lacks this task: tests that are
+        // not in it are missing, and not those of another place.
         let blobs = match &place.blobs {
-            Some(root) => root.join(&id).join("tests"),
-            None => dir.join("tests"),
+            Some(root) => Some(root.join(&id).join("tests")),
+            None => Some(dir.join("tests")).filter(|d| d.is_dir()),
         };
         Self {
-            blobs: blobs.is_dir().then_some(blobs),
+            blobs,
             id,
             dir,
             repository: task.repository,

@@ -230,7 +230,11 @@ mod tests {
         let blobs = root.path().join("elsewhere");
         let place = Place { blobs: Some(blobs.clone()), ..Place::default() };
         let open = || Dataset::open_selected(root.path(), &Select::default(), &place).unwrap();
-        assert_eq!(open().instances()[0].blobs, None);
+        // What is attached does not stand in for what the asked-for directory lacks.
+        std::fs::write(root.path().join("o__a.1/tests/b1.tar.gz"), "x").unwrap();
+        let here = open();
+        assert_eq!(here.instances()[0].blob("b1"), None);
+        assert_eq!(here.instances()[0].blob_path("b1"), blobs.join("o__a.1/tests/b1.tar.gz"));
         std::fs::create_dir_all(blobs.join("o__a.1/tests")).unwrap();
         std::fs::write(blobs.join("o__a.1/tests/b1.tar.gz"), "x").unwrap();
         let found = open().instances()[0].blob("b1").unwrap();

@@ -133,7 +133,7 @@ impl TaskToml {
 }
 
 /// Digest of a file of any size.
-pub(super) fn file_digest(path: &Path) -> Result<Digest, FsError> {
+pub(crate) fn file_digest(path: &Path) -> Result<Digest, FsError> {
     let mut file = File::open(path).map_err(fs_error(path, "read"))?;
     let (mut hasher, mut buffer) = (Hasher::default(), vec![0; 1 << 16]);
     loop {

@@ -11,6 +11,7 @@ pub use error::DatasetError;
 pub use import::{ImportError, ImportOptions, Imported, import};
 pub use instance::{Counts, Instance, Place};
 pub use load::{Dataset, locate};
+pub(crate) use manifest::file_digest;
 pub use manifest::{About, Origin, TaskToml};
 pub use select::{Select, Slice};
 

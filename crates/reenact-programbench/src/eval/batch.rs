@@ -2,9 +2,10 @@
 
 use super::error::EvalError;
 use super::images::Images;
-use super::instance::{evaluate, summarize};
+use super::instance::evaluate;
 use super::options::Options;
 use super::row::Row;
+use super::stored::summarize;
 use super::{Item, Reporter};
 use crate::dataset::Instance;
 use reenact_bundle::fsx::fs_error;

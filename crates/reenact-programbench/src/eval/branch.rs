@@ -1,8 +1,9 @@
 //! One branch: its suite run in a container of its own, again where workers died, and once more for the strict score where
 //! the submission could have a hand in pytest.
 
-use super::channel::{Evidence, Told};
-use super::clean::Clean;
+use super::attempts::{Attempts, attempts, has_late_workers};
+use super::channel::Evidence;
+use super::clean::{Clean, forced};
 use super::error::EvalError;
 use super::images::{Base, Images};
 use super::meddling::Protected;
@@ -11,10 +12,10 @@ use super::options::Options;
 use super::station::StepError;
 use super::suite::{Attempt, How, attempt};
 use crate::dataset::Instance;
-use reenact_interop::programbench::{LogEntry, TestBranchError, TestResult};
+use reenact_interop::programbench::{LogEntry, Status, TestBranchError, TestResult};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// What all branches of an instance share.
@@ -41,6 +42,9 @@ pub(super) struct BranchResult {
     pub log: Vec<LogEntry>,
     /// What the strict score rests on; `None`: nothing that the submission had no hand in.
     pub evidence: Option<Evidence>,
+    /// Why there is none.
+    #[serde(default)]
+    pub unjudged: Option<String>,
     /// Why the strict score has a run of its own.
     pub separate_run: bool,
     pub notes: Vec<String>,
@@ -53,7 +57,8 @@ pub(super) fn run(job: &Job<'_>, branch: &str) -> Result<BranchResult, EvalError
     let blob = super::submission::digest(&job.instance.blob_path(branch))?;
     let mut out = BranchResult { branch: branch.to_owned(), blob, ..BranchResult::default() };
     let protected = Protected::new(&job.instance.blob_path(branch), &job.base.config.env)?;
-    let (mut last, history) = attempts(job, branch, &protected, &mut out.log)?;
+    let Attempts { kept: mut last, serial, history } =
+        attempts(job, branch, &protected, &mut out.log)?;
     if history.len() > 1 {
         let seen: Vec<String> =
             history.iter().map(|(crashes, tests)| format!("{crashes}/{tests}")).collect();
@@ -73,7 +78,7 @@ pub(super) fn run(job: &Job<'_>, branch: &str) -> Result<BranchResult, EvalError
     }
     out.errors = errors.remove(branch).unwrap_or_default();
     out.notes.extend(super::packages::wanted(&out.log, &out.results));
-    out.evidence = judge(job, branch, &protected, last, &mut out)?;
+    out.evidence = judge(job, branch, &protected, (last, serial), &mut out)?;
     out.wall_s = began.elapsed().as_secs_f64();
     Ok(out)
 }
@@ -90,72 +95,41 @@ fn failed(
     out.results = inject_not_run(job.instance, branch, &code, errors);
 }
 
-/// The official rules of trying again: a step that failed, or workers that died; the run with the most tests that were not
-/// lost counts, and two runs alike end it.
-fn attempts(
-    job: &Job<'_>,
-    branch: &str,
-    protected: &Protected,
-    log: &mut Vec<LogEntry>,
-) -> Result<(Attempt, Vec<(usize, usize)>), EvalError> {
-    let mut left = job.options.branch_retries;
-    let mut best: Option<(Attempt, usize)> = None;
-    let mut history: Vec<(usize, usize)> = Vec::new();
-    let mut serial = false;
-    loop {
-        let how = How { branch, layer: &job.layer, serial, read_only: None };
-        let mut attempt = attempt(job, protected, how)?;
-        log.append(&mut attempt.log);
-        let (crashes, tests) = match &attempt.junit {
-            Err(_) => match best {
-                Some((best, _)) => return Ok((best, history)),
-                None if left == 0 => return Ok((attempt, history)),
-                None => {
-                    left -= 1;
-                    continue;
-                }
-            },
-            Ok(Ok(junit)) => (junit.worker_crashes, junit.testcases),
-            Ok(Err(_)) => (0, 0),
-        };
-        let alike = history.last() == Some(&(crashes, tests));
-        history.push((crashes, tests));
-        let useful = tests.saturating_sub(crashes);
-        let kept = match best {
-            Some((best, most)) if useful <= most => (best, most),
-            _ => (attempt, useful),
-        };
-        if crashes == 0 || left == 0 || alike {
-            return Ok((kept.0, history));
-        }
-        best = Some(kept);
-        serial = true;
-        left -= 1;
-    }
-}
-
 /// What the strict score rests on: the official run, if the submission had no hand in it; else one on a clean layer; and if
 /// what the tests rest on was changed while they ran, one in which that cannot be.
 fn judge(
     job: &Job<'_>,
     branch: &str,
     protected: &Protected,
-    official: Attempt,
+    official: (Attempt, Option<Attempt>),
     out: &mut BranchResult,
 ) -> Result<Option<Evidence>, EvalError> {
     let how = |layer| How { branch, layer, serial: false, read_only: None };
+    // Kept as long as its layer is used.
+    let made;
     let (layer, mut run) = match job.clean {
-        Clean::Unsure { .. } => return Ok(None),
-        Clean::Same => (job.layer.as_path(), official),
-        Clean::Layer { layer, .. } => {
-            out.separate_run = true;
-            let run = strict_run(job, protected, how(layer))?;
-            if let Err(e) = &run.junit {
-                let note = format!("the run for the strict score: {}: {}", e.code, e.details);
-                out.notes.push(note);
-            }
-            (layer.as_path(), run)
+        Clean::Unsure { reasons } => {
+            out.unjudged = reasons.last().cloned();
+            return Ok(None);
         }
+        Clean::Same => {
+            let run = without_late_workers(job, protected, how(&job.layer), official, out)?;
+            if can_be_read(&run) {
+                // Perhaps the build has made it so, in a way that was not found.
+                made = forced(&job.layer, job.base, job.images, job.options)?;
+                out.notes.push("others of its user could look into pytest's process, and so the branch was run once more for the strict score, on the image's own layers".to_owned());
+                match clean_run(job, protected, &how, &made, out)? {
+                    Some(again) => again,
+                    None => (job.layer.as_path(), run),
+                }
+            } else {
+                (job.layer.as_path(), run)
+            }
+        }
+        clean @ Clean::Layer { .. } => match clean_run(job, protected, &how, clean, out)? {
+            Some(run) => run,
+            None => return Ok(None),
+        },
     };
     if !run.meddled.is_empty() {
         out.separate_run = true;
@@ -178,14 +152,76 @@ fn judge(
             "for the strict score, nothing counts that was told after pytest had loaded {first}, which was changed while the tests ran"
         ));
     }
-    Ok(Some(run.evidence))
+    out.unjudged = unheard(job, branch, &run, &out.results);
+    Ok(out.unjudged.is_none().then_some(run.evidence))
+}
+
+/// A run on a clean layer.
+fn clean_run<'a>(
+    job: &Job<'_>,
+    protected: &Protected,
+    how: &impl Fn(&'a Path) -> How<'a>,
+    clean: &'a Clean<'_>,
+    out: &mut BranchResult,
+) -> Result<Option<(&'a Path, Attempt)>, EvalError> {
+    let Clean::Layer { layer, .. } = clean else { return Ok(None) };
+    out.separate_run = true;
+    let run = strict_run(job, protected, how(layer))?;
+    if let Err(e) = &run.junit {
+        let note = format!("the run for the strict score: {}: {}", e.code, e.details);
+        out.notes.push(note);
+    }
+    Ok(Some((layer, run)))
+}
+
+/// Whether others of its user could look into the process that told, and so speak for it.
+fn can_be_read(run: &Attempt) -> bool {
+    run.evidence.begun && !run.evidence.hidden
+}
+
+/// Why nothing can be said by what pytest told.
+fn unheard(job: &Job<'_>, branch: &str, run: &Attempt, official: &[TestResult]) -> Option<String> {
+    if can_be_read(run) {
+        return Some("pytest cannot keep its key from the program under test: the image's Python has no ctypes, and its user may not change its group".to_owned());
+    }
+    let told = &run.evidence;
+    // Only if pytest ended as it should: a program that breaks a run off could call itself a later pytest.
+    if told.later == 0 || !matches!(told.status, Some(0 | 1)) {
+        return None;
+    }
+    let listed = &job.instance.branch(branch)?.tests;
+    let passed = |name: &str| official.iter().any(|t| t.name == name && t.status == Status::Passed);
+    let missing = listed.iter().filter(|t| !told.tests.contains_key(*t) && passed(t)).count();
+    (missing > 0).then(|| {
+        format!("run.sh starts pytest again after tests have run, and only the first can be believed: {missing} listed tests that passed by results.xml were not told")
+    })
+}
+
+/// The official run; where a worker died in it, the one with a single worker, as in [`strict_run`].
+fn without_late_workers(
+    job: &Job<'_>,
+    protected: &Protected,
+    how: How<'_>,
+    (official, serial): (Attempt, Option<Attempt>),
+    out: &mut BranchResult,
+) -> Result<Attempt, EvalError> {
+    if official.serial || !has_late_workers(&official) {
+        return Ok(official);
+    }
+    match serial {
+        Some(serial) => Ok(serial),
+        None if job.options.branch_retries == 0 => Ok(official),
+        None => {
+            out.separate_run = true;
+            attempt(job, protected, How { serial: true, ..how })
+        }
+    }
 }
 
 /// A run for the strict score, again with one worker where one died.
 fn strict_run(job: &Job<'_>, protected: &Protected, how: How<'_>) -> Result<Attempt, EvalError> {
     let first = attempt(job, protected, how)?;
-    let late = first.evidence.tests.values().any(|t| *t == Told::LateWorker);
-    if late && job.options.branch_retries > 0 {
+    if has_late_workers(&first) && job.options.branch_retries > 0 {
         return attempt(job, protected, How { serial: true, ..how });
     }
     Ok(first)

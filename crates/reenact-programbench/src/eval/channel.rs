@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -23,6 +24,10 @@ const LINE: usize = 1 << 20;
 const TOTAL: u64 = 1 << 30;
 /// Tests of a session.
 const TESTS: usize = 1_000_000;
+/// Processes of pytest that are given a key, one after the other.
+const KEYS: u32 = 100;
+/// What a pytest says that finds no key.
+const LATER: &[u8] = b"later";
 
 /// What was told of one test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,6 +53,12 @@ pub struct Evidence {
     pub begun: bool,
     /// pytest came to its end.
     pub ended: bool,
+    /// With this exit status.
+    #[serde(default)]
+    pub status: Option<i64>,
+    /// Processes of pytest that came after one which had run tests, and so had no key.
+    #[serde(default)]
+    pub later: u32,
     /// When it began: nanoseconds since 1970, by the clock that files have their times from.
     #[serde(default)]
     pub began: Option<u64>,
@@ -67,11 +78,37 @@ pub struct Evidence {
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Message {
-    Hello { pytest: String, python: String, hidden: bool, began: u64 },
-    Changed { path: String },
-    Test { name: String, phases: BTreeMap<String, String>, late: bool },
-    Collect { name: String },
-    Bye {},
+    Hello {
+        pytest: String,
+        python: String,
+        hidden: bool,
+        began: u64,
+    },
+    Changed {
+        path: String,
+    },
+    Test {
+        name: String,
+        phases: BTreeMap<String, String>,
+        late: bool,
+    },
+    Collect {
+        name: String,
+    },
+    Bye {
+        status: i64,
+    },
+    /// The process ends, and has run no test.
+    Untested {},
+}
+
+/// What the harness does on the channel.
+#[derive(Debug, PartialEq, Eq)]
+enum Reply {
+    /// A key for the next process.
+    Key([u8; 32]),
+    /// Nobody gets another.
+    NoMore,
 }
 
 /// Our end, listening.
@@ -95,7 +132,7 @@ impl Channel {
         let flag = Arc::clone(&over);
         let listener = std::thread::Builder::new()
             .name("channel".to_owned())
-            .spawn(move || listen(ours, &key, &flag))
+            .spawn(move || listen(ours, key, &flag))
             .map_err(host("listen on"))?;
         Ok((Self { listener, over }, theirs.into()))
     }
@@ -115,8 +152,8 @@ fn random_key() -> std::io::Result<[u8; 32]> {
 }
 
 /// Reads until everybody has closed the other end, or the command has ended and nothing is left.
-fn listen(mut socket: UnixStream, key: &[u8], over: &AtomicBool) -> Evidence {
-    let mut reader = LineReader::new(key);
+fn listen(mut socket: UnixStream, key: [u8; 32], over: &AtomicBool) -> Evidence {
+    let mut reader = LineReader::new(&key);
     let mut buffer = [0; 64 << 10];
     let mut total = 0u64;
     loop {
@@ -130,6 +167,12 @@ fn listen(mut socket: UnixStream, key: &[u8], over: &AtomicBool) -> Evidence {
                     break;
                 }
                 reader.take(&buffer[..n]);
+                // It has room: whoever asks has read the key before. Who gets none in time tells nothing.
+                let _told = match reader.reply.take() {
+                    Some(Reply::Key(key)) => socket.write_all(hex(&key).as_bytes()),
+                    Some(Reply::NoMore) => socket.shutdown(Shutdown::Write),
+                    None => Ok(()),
+                };
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
@@ -144,17 +187,27 @@ fn listen(mut socket: UnixStream, key: &[u8], over: &AtomicBool) -> Evidence {
 }
 
 /// Takes bytes, keeps what is authentic.
-struct LineReader<'a> {
-    key: &'a [u8],
+struct LineReader {
+    key: Vec<u8>,
+    keys: u32,
+    reply: Option<Reply>,
     line: Vec<u8>,
     too_long: bool,
     next: u64,
     evidence: Evidence,
 }
 
-impl<'a> LineReader<'a> {
-    fn new(key: &'a [u8]) -> Self {
-        Self { key, line: Vec::new(), too_long: false, next: 0, evidence: Evidence::default() }
+impl LineReader {
+    fn new(key: &[u8]) -> Self {
+        Self {
+            key: key.to_vec(),
+            keys: 1,
+            reply: None,
+            line: Vec::new(),
+            too_long: false,
+            next: 0,
+            evidence: Evidence::default(),
+        }
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -179,9 +232,14 @@ impl<'a> LineReader<'a> {
 
     /// One line: `<mac> <number> <json>`. False if it is not the plugin's.
     fn message(&mut self, line: &[u8]) -> bool {
+        if line == LATER {
+            // Anybody can say it; see what it is used for.
+            self.evidence.later = self.evidence.later.saturating_add(1);
+            return true;
+        }
         let Some(space) = line.iter().position(|b| *b == b' ') else { return false };
         let (mac, body) = (&line[..space], &line[space + 1..]);
-        if mac != hex(&hmac(self.key, body)).as_bytes() {
+        if mac != hex(&hmac(&self.key, body)).as_bytes() {
             return false;
         }
         let Some(space) = body.iter().position(|b| *b == b' ') else { return false };
@@ -194,13 +252,25 @@ impl<'a> LineReader<'a> {
         true
     }
 
+    /// Another key, if no test was run: then the program under test is not there yet.
+    fn next_process(&mut self) {
+        let key = random_key().ok().filter(|_| self.evidence.tests.is_empty() && self.keys < KEYS);
+        let Some(key) = key else { return };
+        (self.key, self.next) = (key.to_vec(), 0);
+        self.keys += 1;
+        (self.evidence.ended, self.evidence.status) = (false, None);
+        self.evidence.not_collected.clear();
+        self.reply = Some(Reply::Key(key));
+    }
+
     fn record(&mut self, message: Message) {
         let evidence = &mut self.evidence;
         match message {
             Message::Hello { pytest, python, hidden, began } => {
+                evidence.hidden = hidden && (evidence.hidden || !evidence.begun);
                 evidence.begun = true;
-                evidence.began = Some(began);
-                evidence.hidden = hidden;
+                // What changed since the first: a module that was collected may have run the program already.
+                evidence.began.get_or_insert(began);
                 evidence.versions = Some((pytest, python));
             }
             Message::Changed { path } => {
@@ -208,7 +278,13 @@ impl<'a> LineReader<'a> {
                     evidence.changed.push(path);
                 }
             }
-            Message::Bye {} => evidence.ended = true,
+            Message::Bye { status } => {
+                (evidence.ended, evidence.status) = (true, Some(status));
+                if !evidence.tests.is_empty() {
+                    self.reply = Some(Reply::NoMore);
+                }
+            }
+            Message::Untested {} => self.next_process(),
             Message::Collect { name } => {
                 if evidence.not_collected.len() < 1000 {
                     evidence.not_collected.push(name);
@@ -280,8 +356,12 @@ mod tests {
     const KEY: &[u8] = b"a key that nobody else has";
 
     fn line(number: u64, json: &str) -> Vec<u8> {
+        line_with(KEY, number, json)
+    }
+
+    fn line_with(key: &[u8], number: u64, json: &str) -> Vec<u8> {
         let body = format!("{number} {json}");
-        format!("\n{} {body}\n", hex(&hmac(KEY, body.as_bytes()))).into_bytes()
+        format!("\n{} {body}\n", hex(&hmac(key, body.as_bytes()))).into_bytes()
     }
 
     fn test(number: u64, name: &str, call: &str) -> Vec<u8> {
@@ -332,6 +412,37 @@ mod tests {
         let told: Vec<Told> = got.tests.values().copied().collect();
         assert_eq!(told, [Told::Contradictory, Told::AfterChange]);
         assert_eq!((got.began, got.changed), (Some(5), vec!["/workspace/json.py".to_owned()]));
+    }
+
+    #[test]
+    fn the_next_process_has_a_key_if_no_test_was_run() {
+        let hello = |hidden: bool, began: u64| {
+            format!(
+                r#"{{"event":"hello","pytest":"7","python":"3","hidden":{hidden},"began":{began}}}"#
+            )
+        };
+        let (bye, untested) = (r#"{"event":"bye","status":0}"#, r#"{"event":"untested"}"#);
+        let mut reader = LineReader::new(KEY);
+        reader.take(&[line(0, &hello(true, 5)), line(1, bye), line(2, untested)].concat());
+        let Some(Reply::Key(key)) = reader.reply.take() else { panic!("no key") };
+        // The old key is worth nothing now.
+        reader.take(&test(3, "a", "passed"));
+        let told = r#"{"event":"test","name":"b","phases":{"call":"passed"},"late":false}"#;
+        reader.take(&[line_with(&key, 0, &hello(true, 9)), line_with(&key, 1, told)].concat());
+        assert_eq!((reader.evidence.tests.len(), reader.evidence.foreign), (1, 1));
+        assert_eq!((reader.evidence.began, reader.evidence.hidden), (Some(5), true));
+        // Once tests were run, nobody gets another.
+        reader.take(&line_with(&key, 2, untested));
+        assert_eq!(reader.reply.take(), None);
+        reader.take(&[line_with(&key, 3, bye), b"\nlater\n".to_vec()].concat());
+        assert_eq!(reader.reply.take(), Some(Reply::NoMore));
+        assert_eq!((reader.evidence.later, reader.evidence.status), (1, Some(0)));
+        // One process that can be looked into is enough.
+        let mut reader = LineReader::new(KEY);
+        reader.take(&[line(0, &hello(false, 5)), line(1, untested)].concat());
+        let Some(Reply::Key(key)) = reader.reply.take() else { panic!("no key") };
+        reader.take(&line_with(&key, 0, &hello(true, 9)));
+        assert!(!reader.evidence.hidden);
     }
 
     #[test]

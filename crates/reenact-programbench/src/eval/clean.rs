@@ -3,18 +3,17 @@
 //! The official run is in a container on all that the build changed. The strict score rests on a container where nothing but
 //! the workspace is the submission's, and in the workspace nothing that pytest or Python would load by itself.
 
-use super::build::{Built, STASH, wipe};
+use super::build::{Built, STASH};
 use super::error::EvalError;
 use super::images::{Base, Images, Scratch};
+use super::meddling::is_opaque;
 use super::options::Options;
-use super::station::{Halt, Station, WORKSPACE};
-use reenact_sandbox::room::{ExecEnd, Input};
+use super::station::{Halt, WORKSPACE};
+use super::workspace;
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Entries of what a build changed that are looked at.
 const ENTRIES: usize = 2_000_000;
@@ -22,8 +21,6 @@ const ENTRIES: usize = 2_000_000;
 const CONFIG: u64 = 1 << 20;
 /// Reasons that are told.
 const REASONS: usize = 20;
-/// Time to copy a workspace.
-const COPY: Duration = Duration::from_secs(600);
 
 /// Directories outside the workspace in which neither Python, pytest nor a login shell looks for anything: what a compiler
 /// keeps for the next time.
@@ -102,7 +99,28 @@ pub(super) fn clean<'a>(
         reasons.push(format!("the build left more than {ENTRIES} files"));
         return Ok(Clean::Unsure { reasons });
     }
-    let scratch = match make(built, base, &found.inside, images, options) {
+    layer(&built.layer(), base, found.inside, reasons, images, options)
+}
+
+/// A clean layer although nothing was found: where what was not found shows itself.
+pub(super) fn forced<'a>(
+    built: &Path,
+    base: &Base,
+    images: &'a dyn Images,
+    options: &'a Options,
+) -> Result<Clean<'a>, EvalError> {
+    layer(built, base, Vec::new(), Vec::new(), images, options)
+}
+
+fn layer<'a>(
+    built: &Path,
+    base: &Base,
+    leave_out: Vec<PathBuf>,
+    mut reasons: Vec<String>,
+    images: &'a dyn Images,
+    options: &'a Options,
+) -> Result<Clean<'a>, EvalError> {
+    let scratch = match workspace::copy(built, base, &leave_out, images, options) {
         Ok(scratch) => scratch,
         Err(Halt::Harness(e)) => return Err(e),
         Err(Halt::Step(e)) => {
@@ -119,64 +137,6 @@ pub(super) fn clean<'a>(
     }
     let layer = scratch.upper();
     Ok(Clean::Layer { _scratch: scratch, layer, reasons })
-}
-
-/// Copies workspace and executable into a container that the build has never touched, with its own tools, and removes there
-/// what could change pytest.
-fn make<'a>(
-    built: &Built<'_>,
-    base: &Base,
-    remove: &[PathBuf],
-    images: &'a dyn Images,
-    options: &'a Options,
-) -> Result<Scratch<'a>, Halt> {
-    let from = Station::start(base, &[built.layer()], images, options, false)?;
-    let to = Station::start(base, &[], images, options, false)?;
-    wipe(&to, &mut Vec::new())?;
-    copy(
-        &from,
-        &["tar", "-C", WORKSPACE, "-cf", "-", "."],
-        &to,
-        &["tar", "-C", WORKSPACE, "-xf", "-"],
-    )?;
-    let store = format!("cat > {STASH}");
-    copy(&from, &["cat", STASH], &to, &["bash", "-c", &store])?;
-    let mode = format!("chmod 755 {STASH}");
-    to.must(&mut Vec::new(), "stash", &mode, Duration::from_secs(20))?;
-    let mut names = Vec::new();
-    for path in remove {
-        names.extend_from_slice(b"./");
-        names.extend_from_slice(path.as_os_str().as_bytes());
-        names.push(0);
-    }
-    let argv = ["xargs", "-0", "-r", "rm", "-rf", "--"];
-    let done = to.exec(&argv, Input::Bytes(names), COPY, Vec::new(), &mut std::io::sink())?;
-    ended("removing files", done.end)?;
-    drop(from);
-    Ok(to.finish())
-}
-
-fn copy(from: &Station<'_>, read: &[&str], to: &Station<'_>, write: &[&str]) -> Result<(), Halt> {
-    let host = |e| EvalError::from(reenact_sandbox::SandboxError::host("cannot make a pipe", e));
-    let (reader, mut writer) = std::io::pipe().map_err(host)?;
-    let (sent, received) = std::thread::scope(|scope| {
-        let sending =
-            scope.spawn(move || from.exec(read, Input::Null, COPY, Vec::new(), &mut writer));
-        let received =
-            to.exec(write, Input::Stream(Box::new(reader)), COPY, Vec::new(), &mut std::io::sink());
-        let lost = || reenact_sandbox::SandboxError::Lost("a copying thread panicked".to_owned());
-        (sending.join().map_err(|_| lost()), received)
-    });
-    ended("reading the workspace", sent??.end)?;
-    ended("writing the copy", received?.end)
-}
-
-fn ended(what: &str, end: ExecEnd) -> Result<(), Halt> {
-    if end == (ExecEnd::Exit { code: 0 }) {
-        return Ok(());
-    }
-    let details = format!("{what} ended with {end:?}");
-    Err(Halt::Step(super::station::StepError { code: "clean_copy_failed".to_owned(), details }))
 }
 
 impl Found {
@@ -216,7 +176,10 @@ fn look(upper: &Path, base: &Base) -> Found {
                 found.cannot_be_seen(&place);
                 continue;
             };
-            if let Ok(inside) = place.strip_prefix("workspace") {
+            if place == Path::new("workspace") && !kind.is_dir() {
+                // Whatever it leads to is looked at as little as it is a workspace.
+                found.outside.push(WORKSPACE.to_owned());
+            } else if let Ok(inside) = place.strip_prefix("workspace") {
                 let removed = kind.is_char_device();
                 if inside != Path::new("")
                     && !removed
@@ -227,9 +190,7 @@ fn look(upper: &Path, base: &Base) -> Found {
                     todo.push(place);
                 }
             } else if is_allowed(&place) {
-            } else if kind.is_dir()
-                && (leads_to_allowed(&place) || !is_replaced(&entry.path(), base, &place))
-            {
+            } else if kind.is_dir() && !is_replaced(&entry.path(), base, &place) {
                 todo.push(place);
             } else {
                 found.outside.push(format!("/{}", place.display()));
@@ -249,9 +210,14 @@ fn leads_to_allowed(place: &Path) -> bool {
         || CACHES.iter().any(|c| Path::new(c).starts_with(place))
 }
 
-/// A directory that the image does not have is the build's; of others, what is in them is looked at.
-fn is_replaced(_entry: &Path, base: &Base, place: &Path) -> bool {
-    !base.layers.iter().any(|layer| layer.join(place).symlink_metadata().is_ok_and(|m| m.is_dir()))
+/// Whether a directory is the build's: the image does not have it, or it hides what the image has in it, or is open or closed
+/// to others than the image's. Of all others, what is in them is looked at.
+fn is_replaced(entry: &Path, base: &Base, place: &Path) -> bool {
+    let Some(image) = base.directory(place) else { return !leads_to_allowed(place) };
+    let same = |own: std::fs::Metadata| {
+        (own.mode(), own.uid(), own.gid()) == (image.mode(), image.uid(), image.gid())
+    };
+    !entry.symlink_metadata().is_ok_and(same) || is_opaque(entry).unwrap_or(true)
 }
 
 /// Whether pytest or Python would load a file of the workspace unasked.
@@ -347,6 +313,11 @@ mod tests {
     use super::*;
 
     fn found(files: &[(&str, &str)]) -> Found {
+        found_after(files, |_| ())
+    }
+
+    /// As found, with more done to the upper directory.
+    fn found_after(files: &[(&str, &str)], more: impl Fn(&Path)) -> Found {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("image");
         for known in ["etc", "root", "usr/lib/python3/dist-packages/pexpect"] {
@@ -358,13 +329,63 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let base = Base {
-            name: "i".to_owned(),
-            id: "i".to_owned(),
-            config: reenact_image::ImageConfig::default(),
-            layers: vec![image],
+        std::fs::create_dir_all(&upper).unwrap();
+        more(&upper);
+        look(&upper, &Base::of_layers(vec![dir.path().join("top"), image]))
+    }
+
+    /// A layer's marks: a removed entry, a directory that shows nothing of those below.
+    fn marked(upper: &Path, removed: &[&str], opaque: &[&str]) {
+        let mut layer = reenact_sandbox::unpack::TreeWriter::new(upper).unwrap();
+        removed.iter().for_each(|p| layer.whiteout(p.as_bytes()).unwrap());
+        opaque.iter().for_each(|p| layer.opaque(p.as_bytes()).unwrap());
+        layer.finish().unwrap();
+    }
+
+    #[test]
+    fn what_hides_the_images_is_found() {
+        let of = |removed: &[&str], opaque: &[&str]| {
+            found_after(&[], |upper| marked(upper, removed, opaque)).outside
         };
-        look(&upper, &base)
+        let package = "usr/lib/python3/dist-packages/pexpect";
+        for place in ["etc", "root", "usr/lib", package] {
+            assert_eq!(of(&[], &[place]), [format!("/{place}")], "opaque");
+            assert_eq!(of(&[place], &[]), [format!("/{place}")], "removed");
+        }
+        // What the image does not have cannot be hidden: every new directory has the mark.
+        for place in ["root/.cache", "opt", "tmp/x", "root/.cargo/registry/index"] {
+            assert!(of(&[], &[place]).is_empty(), "{place}");
+        }
+        assert_eq!(of(&[], &["usr/lib/new"]), ["/usr/lib/new"]);
+        assert!(of(&["workspace/x"], &["workspace/y"]).is_empty());
+        let link =
+            |upper: &Path| std::os::unix::fs::symlink("tmp/w", upper.join("workspace")).unwrap();
+        assert_eq!(found_after(&[], link).outside, ["/workspace"]);
+        let closed = |upper: &Path| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::create_dir_all(upper.join("etc")).unwrap();
+            std::fs::set_permissions(upper.join("etc"), PermissionsExt::from_mode(0o700)).unwrap();
+        };
+        assert_eq!(found_after(&[], closed).outside, ["/etc"]);
+    }
+
+    #[test]
+    fn an_images_directory_is_what_its_topmost_layers_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let layers: Vec<PathBuf> = ["top", "low"].iter().map(|l| dir.path().join(l)).collect();
+        for place in ["kept", "gone", "emptied/below", "file"] {
+            std::fs::create_dir_all(layers[1].join(place)).unwrap();
+        }
+        std::fs::create_dir_all(&layers[0]).unwrap();
+        marked(&layers[0], &["gone"], &["emptied"]);
+        std::fs::write(layers[0].join("file"), "").unwrap();
+        std::os::unix::fs::symlink("/etc", layers[0].join("link")).unwrap();
+        let base = Base::of_layers(layers);
+        let has = |place: &str| base.directory(Path::new(place)).is_some();
+        assert!(has("kept") && has("emptied") && has(""));
+        for place in ["gone", "emptied/below", "file", "link", "link/ssl", "never"] {
+            assert!(!has(place), "{place}");
+        }
     }
 
     #[test]
@@ -380,12 +401,7 @@ mod tests {
             std::fs::rename(&top, &deep).unwrap();
         }
         deep = dir.path().join("upper");
-        let base = Base {
-            name: "i".to_owned(),
-            id: "i".to_owned(),
-            config: reenact_image::ImageConfig::default(),
-            layers: vec![dir.path().join("none")],
-        };
+        let base = Base::of_layers(vec![dir.path().join("none")]);
         let found = look(&deep, &base);
         assert!(found.inside.iter().any(|p| p.starts_with("deep")), "{:?}", found.inside.len());
         assert!(found.outside.is_empty());

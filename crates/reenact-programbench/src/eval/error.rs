@@ -25,6 +25,15 @@ pub enum EvalError {
     BadBlob { blob: PathBuf, what: String },
     #[error("{path}: {what}\nRemove the file, or evaluate with --force.")]
     BadResult { path: PathBuf, what: String },
+    /// Where to, instead of its archive.
+    #[error(
+        "{path}: {instance} is not evaluated: its submission is kept elsewhere, and this names the place\nDownload it to submission.tar.gz, or evaluate a packaged submission with `reenact programbench submit verify --tier1`."
+    )]
+    SubmissionElsewhere { instance: String, path: PathBuf },
+    #[error(
+        "{path}: a step failed, and there is no room left on the disk\nMake some (`reenact image gc` removes images that are not used), and evaluate again."
+    )]
+    DiskFull { path: PathBuf },
     #[error("the image {image} cannot run the suite: {what}")]
     BadImage { image: String, what: String },
     #[error("{instance} is being evaluated by another process{}", pid.map(|p| format!(" ({p})")).unwrap_or_default())]
@@ -43,6 +52,7 @@ impl EvalError {
             Self::MissingBlobs { .. }
                 | Self::BadBlob { .. }
                 | Self::BadResult { .. }
+                | Self::SubmissionElsewhere { .. }
                 | Self::NotARun(_)
                 | Self::Dataset(_)
         )

@@ -1,73 +1,24 @@
 //! One instance: from its archive to its two scores.
 
-use super::branch::{self, BranchResult, Job};
+use super::branch::{BranchResult, Job};
 use super::build::{self, Built, Outcome};
 use super::clean::{Clean, clean};
 use super::error::EvalError;
 use super::images::{Base, Images};
-use super::official::{branches_to_eval, inject_not_run, merge, reprocess, score};
+use super::official::{Score, branches_to_eval, inject_not_run, merge};
 use super::options::Options;
 use super::partial::{Key, Partial, lock_instance};
+use super::pool::test;
 use super::row::Row;
-use super::sidecar::{KIND, Policy, SCHEMA, Sidecar, SidecarBranch};
+use super::sidecar::{ELSEWHERE, KIND, Policy, SCHEMA, Sidecar, SidecarBranch};
 use super::station::StepError;
-use super::{Item, Reporter, strict, submission};
-use reenact_bundle::fsx::{fs_error, now_rfc3339, read, write_atomic};
-use reenact_interop::programbench::EvalJson;
-use reenact_sandbox::container::Network;
-use std::collections::{BTreeMap, BTreeSet};
+use super::stored::{elsewhere, load, replace, summary, whole};
+use super::{Item, Reporter, submission};
+use reenact_bundle::fsx::{fs_error, now_rfc3339};
+use reenact_interop::programbench::{EvalJson, LogEntry};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
-
-/// `<id>.eval.json`
-pub(super) fn eval_path(run: &Path, id: &str) -> PathBuf {
-    run.join(id).join(format!("{id}.eval.json"))
-}
-
-/// A stored official result.
-///
-/// # Errors
-/// [`EvalError::BadResult`] if it is none.
-pub fn load(run: &Path, id: &str) -> Result<Option<EvalJson>, EvalError> {
-    let path = eval_path(run, id);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let parsed = serde_json::from_slice(&read(&path)?);
-    parsed
-        .map(Some)
-        .map_err(|e| EvalError::BadResult { path, what: format!("is no official result: {e}") })
-}
-
-fn store(run: &Path, id: &str, result: &EvalJson) -> Result<(), EvalError> {
-    let path = eval_path(run, id);
-    let text = result
-        .to_json()
-        .map_err(|e| EvalError::BadResult { path: path.clone(), what: e.to_string() })?;
-    Ok(write_atomic(&path, text.as_bytes())?)
-}
-
-/// Reads what is stored, worked out again from its log where that is possible; nothing is run.
-pub(super) fn summarize(item: &Item<'_>) -> Result<Option<Row>, EvalError> {
-    let _lock = lock_instance(&item.target, item.id())?;
-    let Some(existing) = load(&item.target, item.id())? else { return Ok(None) };
-    summary(item, existing).map(Some)
-}
-
-fn summary(item: &Item<'_>, existing: EvalJson) -> Result<Row, EvalError> {
-    let result = match reprocess(&existing, item.instance) {
-        Some(again) => {
-            if again != existing {
-                store(&item.target, item.id(), &again)?;
-            }
-            again
-        }
-        None => existing,
-    };
-    Ok(Row::new(item, &result, Sidecar::load(&item.target, item.id()).as_ref()))
-}
 
 /// Evaluates.
 pub(super) fn evaluate(
@@ -77,26 +28,67 @@ pub(super) fn evaluate(
     reporter: &dyn Reporter,
 ) -> Result<Row, EvalError> {
     let _lock = lock_instance(&item.target, item.id())?;
-    let existing = if options.force { None } else { load(&item.target, item.id())? };
-    let mut work = Work::new(item, images, options, reporter, existing);
     let archive = item.source.join(item.id()).join("submission.tar.gz");
-    if !archive.exists() {
-        let why = format!("{} is not there", archive.display());
-        return work.give_up("no_submission", why);
+    match archive.symlink_metadata() {
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return without_archive(item, images, options, reporter, &archive);
+        }
+        Err(e) => return Err(fs_error(&archive, "read")(e).into()),
     }
+    let existing = if options.force { None } else { load(&item.target, item.id())? };
+    let mut work = Work::new(item, images, options, reporter, existing)?;
     let (digest, problem) = submission::check(&archive)?;
     work.changed(&digest);
-    let branches = branches_to_eval(work.existing.as_ref(), item.instance);
-    if let (true, Some(existing)) = (branches.is_empty(), work.existing.take()) {
+    let mut branches = branches_to_eval(work.existing.as_ref(), item.instance);
+    if branches.is_empty()
+        && let Some(existing) = work.existing.take()
+    {
         return summary(item, existing);
     }
     if let Err(why) = problem {
         return work.give_up("bad_submission", why);
     }
-    blobs_are_there(item, &branches)?;
     let base = images.base(&item.instance.image(&options.image_tag))?;
     work.image = Some((base.name.clone(), base.id.clone()));
-    work.run(&base, &archive, &branches)
+    if let Some(why) = work.other_terms(&base, &branches) {
+        branches = work.all_anew(why);
+    }
+    blobs_are_there(item, &branches)?;
+    work.run(&base, &archive, branches)
+}
+
+/// An instance without `submission.tar.gz`, which the official tool passes over: results that are there stay, and a submission
+/// that is kept elsewhere is no missing one. Only where there is neither is the submission missing.
+fn without_archive(
+    item: &Item<'_>,
+    images: &dyn Images,
+    options: &Options,
+    reporter: &dyn Reporter,
+    archive: &Path,
+) -> Result<Row, EvalError> {
+    let place = elsewhere(item);
+    match (load(&item.target, item.id())?, place) {
+        (Some(existing), None) => kept_as_is(item, existing),
+        (Some(existing), Some(_)) if existing.error_code.as_deref() != Some("no_submission") => {
+            kept_as_is(item, existing)
+        }
+        (_, Some(path)) => {
+            Err(EvalError::SubmissionElsewhere { instance: item.id().to_owned(), path })
+        }
+        (None, None) => {
+            let why = format!("{} is not there", archive.display());
+            Work::new(item, images, options, reporter, None)?.give_up("no_submission", why)
+        }
+    }
+}
+
+fn kept_as_is(item: &Item<'_>, existing: EvalJson) -> Result<Row, EvalError> {
+    let mut row = summary(item, existing)?;
+    let note =
+        "its submission.tar.gz is not here: what is stored is shown, and nothing was evaluated";
+    row.notes.push(note.to_owned());
+    Ok(row)
 }
 
 /// Every branch's archive, looked for before anything is built.
@@ -138,9 +130,9 @@ impl<'a> Work<'a> {
         options: &'a Options,
         reporter: &'a dyn Reporter,
         existing: Option<EvalJson>,
-    ) -> Self {
-        let before = Sidecar::load(&item.target, item.id());
-        Self {
+    ) -> Result<Self, EvalError> {
+        let before = Sidecar::load(&item.target, item.id())?;
+        Ok(Self {
             item,
             images,
             options,
@@ -153,19 +145,64 @@ impl<'a> Work<'a> {
             isolation: BTreeMap::new(),
             build_s: 0.0,
             notes: Vec::new(),
+        })
+    }
+
+    /// Forgets results of another submission, and those of which that cannot be told.
+    fn changed(&mut self, digest: &str) {
+        let executable = self.existing.as_ref().map(|e| e.executable_hash.clone());
+        if let (Some(executable), Some(before)) = (executable, &self.before) {
+            let why = if before.submission.as_deref() == Some(digest) {
+                before.foreign(executable.as_deref())
+            } else {
+                Some("the submission has changed since it was evaluated")
+            };
+            if let Some(why) = why {
+                self.all_anew(why);
+            }
+        }
+        self.digest = Some(digest.to_owned());
+    }
+
+    /// Forgets what was known; gives all branches.
+    fn all_anew(&mut self, why: &str) -> Vec<String> {
+        self.notes.push(format!("{why}: evaluated anew"));
+        self.existing = None;
+        self.active()
+    }
+
+    /// Whether results of other branches than these are to stay.
+    fn some_stay(&self, branches: &[String]) -> bool {
+        self.existing.as_ref().is_some_and(|e| e.error_code.is_none())
+            && self.active().iter().any(|b| !branches.contains(b))
+    }
+
+    /// Why branches that would stay do not go together with those that are to be run: an instance's result says once by what
+    /// it was made.
+    fn other_terms(&self, base: &Base, branches: &[String]) -> Option<&'static str> {
+        let before = self.before.as_ref().filter(|_| self.some_stay(branches))?;
+        if before.harness != self.options.harness {
+            Some("branches were evaluated by another version of reenact")
+        } else if before.policy != Policy::of(self.options) {
+            Some("branches were evaluated with other settings")
+        } else if before.image.as_ref().map(|(_, id)| id.as_str()) != Some(base.id.as_str()) {
+            Some("branches were evaluated in another image")
+        } else {
+            None
         }
     }
 
-    /// Forgets results of another submission.
-    fn changed(&mut self, digest: &str) {
-        let before = self.before.as_ref().and_then(|s| s.submission.as_deref());
-        if self.existing.is_some() && before.is_some_and(|b| b != digest) {
-            self.notes.push(
-                "the submission has changed since it was evaluated: evaluated anew".to_owned(),
-            );
-            self.existing = None;
+    /// As [`Self::other_terms`], by what is known once it is built.
+    fn other_build(&self, built: &Built<'_>, branches: &[String]) -> Option<&'static str> {
+        let existing = self.existing.as_ref().filter(|_| self.some_stay(branches))?;
+        let isolation = self.before.as_ref().map(|s| &s.isolation);
+        if existing.executable_hash.as_deref() != Some(built.executable.as_str()) {
+            Some("it was built to another executable than before")
+        } else if isolation.is_some_and(|i| *i != built.isolation) {
+            Some("branches were evaluated under another isolation")
+        } else {
+            None
         }
-        self.digest = Some(digest.to_owned());
     }
 
     fn active(&self) -> Vec<String> {
@@ -182,7 +219,7 @@ impl<'a> Work<'a> {
         self,
         code: &str,
         details: String,
-        log: Vec<reenact_interop::programbench::LogEntry>,
+        log: Vec<LogEntry>,
         branches: &[String],
     ) -> Result<Row, EvalError> {
         let mut result = EvalJson {
@@ -199,16 +236,20 @@ impl<'a> Work<'a> {
             result.test_results.extend(injected);
         }
         // Nothing was told of any test, and that is all that there is to tell.
-        let nothing = super::Evidence::default();
-        let judged = self.active().into_iter().map(|b| {
-            let strict = strict::judge(self.item.instance, &b, &nothing, false);
-            (b, SidecarBranch { strict: Some(strict), ..SidecarBranch::default() })
-        });
-        let judged = judged.collect();
+        let untold = |b| {
+            let session = Some(super::Evidence::default());
+            (b, SidecarBranch { session, ..SidecarBranch::default() })
+        };
+        let judged = self.active().into_iter().map(untold).collect();
         self.conclude(result, judged, &[])
     }
 
-    fn run(mut self, base: &Base, archive: &Path, branches: &[String]) -> Result<Row, EvalError> {
+    fn run(
+        mut self,
+        base: &Base,
+        archive: &Path,
+        mut branches: Vec<String>,
+    ) -> Result<Row, EvalError> {
         let mut log = Vec::new();
         self.reporter.building(self.item.id());
         let hashes = &self.item.instance.clean_hashes;
@@ -217,58 +258,56 @@ impl<'a> Work<'a> {
         let built = match built {
             Outcome::Built(built) => built,
             Outcome::Failed(StepError { code, details }) => {
-                return self.not_tested(&code, details, log, branches);
+                return self.not_tested(&code, details, log, &branches);
             }
         };
         self.isolation.clone_from(&built.isolation);
+        if let Some(why) = self.other_build(&built, &branches) {
+            branches = self.all_anew(why);
+            blobs_are_there(self.item, &branches)?;
+        }
+        let old = self.merged(&mut branches)?;
         let clean = clean(&built, base, self.images, self.options)?;
         let (partial, done) =
             Partial::open(&self.item.target, self.item.id(), self.key(base, &built))?;
-        let results = self.test(base, &built, &clean, branches, done, &partial)?;
+        let job = self.job(base, &built, &clean);
+        let results = test(&job, &branches, done, &partial, self.reporter)?;
+        let reasons = clean.reasons().to_vec();
         let mut new = EvalJson {
             solution_branch: Some("submission".to_owned()),
-            test_branches: branches.to_vec(),
+            test_branches: branches.clone(),
             executable_hash: Some(built.executable.clone()),
             log,
             ..EvalJson::default()
         };
-        let mut judged = self.kept(branches);
+        let mut judged = self.kept(&branches);
         for result in results {
-            let strict = result.evidence.as_ref().map(|e| {
-                strict::judge(self.item.instance, &result.branch, e, self.options.accept_aliases)
-            });
-            let session = result.evidence.map(|mut e| {
-                e.tests.clear();
-                e
-            });
-            let side = SidecarBranch {
-                strict,
-                session,
-                separate_run: result.separate_run,
-                wall_s: result.wall_s,
-                notes: result.notes,
-            };
-            judged.insert(result.branch.clone(), side);
-            new.log.extend(result.log);
-            new.test_results.extend(result.results);
-            new.warnings.extend(result.warnings);
-            if !result.errors.is_empty() {
-                new.test_branch_errors.insert(result.branch, result.errors);
-            }
+            let (branch, side) = take_up(result, &mut new, reasons.last());
+            judged.insert(branch, side);
         }
-        let whole = match self
-            .existing
-            .take()
-            .filter(|e| !e.test_branches.is_empty() && e.error_code.is_none())
-        {
+        let whole = match old {
             Some(old) => merge(old, new, self.item.instance),
             None => new,
         };
-        let reasons = clean.reasons().to_vec();
         drop(clean);
         let row = self.conclude(whole, judged, &reasons)?;
         partial.finish();
         Ok(row)
+    }
+
+    /// The stored result that the new one is put into, with all of its log; all branches are to be run where that is not here.
+    fn merged(&mut self, branches: &mut Vec<String>) -> Result<Option<EvalJson>, EvalError> {
+        let stored = self.existing.take();
+        let Some(stored) = stored.filter(|e| !e.test_branches.is_empty() && e.error_code.is_none())
+        else {
+            return Ok(None);
+        };
+        let whole = whole(&self.item.target, self.item.id(), stored);
+        if whole.is_none() {
+            *branches = self.all_anew("the log of what was packaged is not here");
+            blobs_are_there(self.item, branches)?;
+        }
+        Ok(whole)
     }
 
     /// What the strict score knows of branches that are not run again.
@@ -276,34 +315,17 @@ impl<'a> Work<'a> {
         let mut kept: BTreeMap<String, SidecarBranch> = BTreeMap::new();
         for branch in self.active().into_iter().filter(|b| !fresh.contains(b)) {
             let before = self.before.as_ref().and_then(|s| s.branches.get(&branch)).cloned();
-            kept.insert(branch, before.unwrap_or_default());
+            let unknown = || SidecarBranch {
+                missing: Some(ELSEWHERE.to_owned()),
+                ..SidecarBranch::default()
+            };
+            kept.insert(branch, before.unwrap_or_else(unknown));
         }
         kept
     }
 
-    fn key(&self, base: &Base, built: &Built<'_>) -> Key {
-        let lists: Vec<_> = self.item.instance.branches.iter().collect();
-        let settings = serde_json::to_string(&(&self.options.harness, self.policy(), lists))
-            .unwrap_or_default();
-        Key {
-            submission: self.digest.clone().unwrap_or_default(),
-            image: base.id.clone(),
-            executable: built.executable.clone(),
-            settings: reenact_model::Digest::of(settings.as_bytes()).to_string(),
-        }
-    }
-
-    /// Runs the branches, some at once; those of an evaluation that was stopped are there already.
-    fn test(
-        &self,
-        base: &Base,
-        built: &Built<'_>,
-        clean: &Clean<'_>,
-        branches: &[String],
-        done: Vec<BranchResult>,
-        partial: &Partial,
-    ) -> Result<Vec<BranchResult>, EvalError> {
-        let job = Job {
+    fn job<'b>(&'b self, base: &'b Base, built: &'b Built<'b>, clean: &'b Clean<'b>) -> Job<'b> {
+        Job {
             instance: self.item.instance,
             base,
             layer: built.layer(),
@@ -311,68 +333,19 @@ impl<'a> Work<'a> {
             clean,
             images: self.images,
             options: self.options,
-        };
-        let unchanged = |r: &BranchResult| {
-            submission::digest(&self.item.instance.blob_path(&r.branch)).is_ok_and(|d| d == r.blob)
-        };
-        let done: Vec<BranchResult> = done.into_iter().filter(unchanged).collect();
-        let had: BTreeSet<String> = done.iter().map(|d| d.branch.clone()).collect();
-        let todo: Vec<&String> = branches.iter().filter(|b| !had.contains(*b)).collect();
-        let (total, resumed) = (branches.len(), branches.len() - todo.len());
-        self.reporter.testing(self.item.id(), total, resumed);
-        let results = Mutex::new(done);
-        let failed: Mutex<Option<EvalError>> = Mutex::new(None);
-        let next = AtomicUsize::new(0);
-        let finished = AtomicUsize::new(resumed);
-        let worker = || {
-            while let Some(branch) = todo.get(next.fetch_add(1, Ordering::SeqCst)) {
-                if lock(&failed).is_some() {
-                    return;
-                }
-                match branch::run(&job, branch).and_then(|r| partial.add(&r).map(|()| r)) {
-                    Ok(result) => {
-                        lock(&results).push(result);
-                        let n = finished.fetch_add(1, Ordering::SeqCst) + 1;
-                        self.reporter.tested(self.item.id(), branch, n, total);
-                    }
-                    Err(e) => {
-                        lock(&failed).get_or_insert(e);
-                        return;
-                    }
-                }
-            }
-        };
-        let workers = self.options.branch_workers.clamp(1, todo.len().max(1));
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(worker);
-            }
-        });
-        if let Some(e) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(e);
         }
-        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let order: BTreeMap<&String, usize> =
-            branches.iter().enumerate().map(|(i, b)| (b, i)).collect();
-        results.retain(|r| order.contains_key(&r.branch));
-        results.sort_by_key(|r| order[&r.branch]);
-        Ok(results)
     }
 
-    fn policy(&self) -> Policy {
-        let options = self.options;
-        Policy {
-            network: match options.network {
-                Network::None => "none",
-                Network::Host => "host",
-            }
-            .to_owned(),
-            image_tag: options.image_tag.clone(),
-            cpus: options.cpus,
-            compile_timeout_s: options.compile_timeout.as_secs(),
-            test_timeout_s: options.test_timeout.as_secs(),
-            branch_retries: options.branch_retries,
-            accept_aliases: options.accept_aliases,
+    fn key(&self, base: &Base, built: &Built<'_>) -> Key {
+        let lists: Vec<_> = self.item.instance.branches.iter().collect();
+        let settings =
+            serde_json::to_string(&(&self.options.harness, Policy::of(self.options), lists))
+                .unwrap_or_default();
+        Key {
+            submission: self.digest.clone().unwrap_or_default(),
+            image: base.id.clone(),
+            executable: built.executable.clone(),
+            settings: reenact_model::Digest::of(settings.as_bytes()).to_string(),
         }
     }
 
@@ -383,48 +356,62 @@ impl<'a> Work<'a> {
         branches: BTreeMap<String, SidecarBranch>,
         reasons: &[String],
     ) -> Result<Row, EvalError> {
-        let strict: BTreeMap<_, _> =
-            branches.iter().map(|(b, s)| (b.clone(), s.strict.clone())).collect();
-        let unjudged: Vec<&str> =
-            strict.iter().filter(|(_, s)| s.is_none()).map(|(b, _)| b.as_str()).collect();
-        let strict_missing = match (unjudged.is_empty(), reasons.last()) {
-            (true, _) => None,
-            (false, Some(reason)) => Some(format!("{}: {reason}", unjudged.join(", "))),
-            (false, None) => Some(format!(
-                "{}: evaluated by another tool; --force evaluates them here",
-                unjudged.join(", ")
-            )),
-        };
-        let sidecar = Sidecar {
+        let mut sidecar = Sidecar {
             schema: SCHEMA,
             kind: KIND.to_owned(),
             instance: self.item.id().to_owned(),
+            unfinished: false,
             harness: self.options.harness.clone(),
             evaluated_at: now_rfc3339(),
-            official: score(&result, self.item.instance),
-            strict: strict::score(&strict),
-            strict_missing,
+            official: Score::default(),
+            strict: None,
+            strict_missing: None,
             error_code: result.error_code.clone(),
-            policy: self.policy(),
+            policy: Policy::of(self.options),
             isolation: self.isolation.clone(),
             image: self.image.clone(),
             submission: self.digest.clone(),
             executable: result.executable_hash.clone(),
             separate_runs: reasons.to_vec(),
-            differences: strict::differences(&result, &strict, self.item.instance),
+            differences: Vec::new(),
             branches,
             build_s: self.build_s,
             wall_s: self.began.elapsed().as_secs_f64(),
             notes: self.notes.clone(),
         };
-        let dir = self.item.target.join(self.item.id());
-        std::fs::create_dir_all(&dir).map_err(fs_error(&dir, "create"))?;
-        sidecar.store(&self.item.target)?;
-        store(&self.item.target, self.item.id(), &result)?;
-        Ok(Row::new(self.item, &result, Some(&sidecar)))
+        sidecar.rework(&result, self.item.instance);
+        replace(&self.item.target, &result, &mut sidecar)?;
+        Ok(Row::new(self.item, &result, Ok(&sidecar)))
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// A branch's part of the official result, and of what lies beside it. `unsure`: why the strict score rests on nothing, if it
+/// does.
+fn take_up(
+    result: BranchResult,
+    new: &mut EvalJson,
+    unsure: Option<&String>,
+) -> (String, SidecarBranch) {
+    let missing = match &result.evidence {
+        Some(_) => None,
+        None => {
+            let why = result.unjudged.as_ref().or(unsure).cloned();
+            Some(why.unwrap_or_else(|| "nothing that counts was told".to_owned()))
+        }
+    };
+    let side = SidecarBranch {
+        strict: None,
+        session: result.evidence,
+        missing,
+        separate_run: result.separate_run,
+        wall_s: result.wall_s,
+        notes: result.notes,
+    };
+    new.log.extend(result.log);
+    new.test_results.extend(result.results);
+    new.warnings.extend(result.warnings);
+    if !result.errors.is_empty() {
+        new.test_branch_errors.insert(result.branch.clone(), result.errors);
+    }
+    (result.branch, side)
 }

@@ -10,11 +10,14 @@ use reenact_bundle::fsx::fs_error;
 use reenact_sandbox::unpack::{Kind, walk};
 use std::collections::BTreeSet;
 use std::fs::{DirEntry, Metadata};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Entries of an archive, and of what was changed, that are looked at.
 const ENTRIES: usize = 2_000_000;
+/// Bytes that follow an archive's last entry.
+const UNPACKED: u64 = 1 << 30;
 /// Places that are told.
 const TOLD: usize = 5;
 
@@ -286,7 +289,7 @@ impl Look<'_> {
 }
 
 /// Whether a directory of an upper directory hides those below it.
-fn is_opaque(dir: &Path) -> std::io::Result<bool> {
+pub(super) fn is_opaque(dir: &Path) -> std::io::Result<bool> {
     let mut opaque = None;
     // Ended at once: the directory itself is all that is asked for.
     let ended = walk(dir, 1, &mut |entry| {
@@ -323,7 +326,12 @@ fn listing(blob: &Path) -> Result<BTreeSet<PathBuf>, EvalError> {
             names.extend(path.ancestors().filter(|p| *p != Path::new("")).map(Path::to_path_buf));
         }
     }
-    Ok(names)
+    // To its very end: an archive that was cut off, or has something else behind it, is told here and not by a container.
+    let rest = std::io::copy(&mut archive.into_inner().take(UNPACKED), &mut std::io::sink());
+    match rest.map_err(bad)? {
+        UNPACKED => Err(bad(std::io::Error::other("it unpacks to too much"))),
+        _ => Ok(names),
+    }
 }
 
 #[cfg(test)]

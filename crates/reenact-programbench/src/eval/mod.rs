@@ -5,6 +5,7 @@
 //! are run again by a plugin of ours ([`plugin`]); pytest tells us its verdicts ([`channel`]), and the strict score rests on
 //! them; every failure has a type.
 
+mod attempts;
 mod batch;
 mod branch;
 mod build;
@@ -16,27 +17,31 @@ mod instance;
 mod meddling;
 mod official;
 mod options;
+mod output;
 mod packages;
 mod partial;
 mod plugin;
+mod pool;
 mod row;
 mod sidecar;
 mod station;
+mod stored;
 mod strict;
 mod submission;
 mod suite;
 #[cfg(test)]
 mod testing;
+mod workspace;
 
 pub use batch::{Mode, Selected, run, select};
 pub use channel::{Evidence, Told};
 pub use error::EvalError;
 pub use images::{Base, DirImages, Images};
-pub use instance::load;
 pub use official::{Score, reprocess, score};
 pub use options::{DEFAULT_IMAGE_TAG, Options, default_cpus};
 pub use row::Row;
 pub use sidecar::{KIND, Policy, SCHEMA, Sidecar, SidecarBranch};
+pub use stored::load;
 pub use strict::{Alias, Difference, StrictBranch, Why};
 
 use crate::dataset::Instance;

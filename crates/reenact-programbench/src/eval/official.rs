@@ -219,6 +219,10 @@ pub(super) fn merge(old: EvalJson, new: EvalJson, instance: &Instance) -> EvalJs
         old.test_results.into_iter().filter(|t| kept(&t.branch)).collect();
     test_results.extend(new.test_results);
     let mut log = old.log;
+    for entry in log.iter_mut().filter(|e| e.step == step::RESULTS_READ) {
+        // What counts now may have none, and then no older one may be taken for it.
+        entry.branch.take_if(|b| fresh.contains(b.as_str()));
+    }
     log.extend(new.log);
     EvalJson {
         test_results,
@@ -368,6 +372,7 @@ mod tests {
         assert!(merged.test_branch_errors.is_empty());
         assert_eq!(merged.warnings, ["[i] branch a: new"]);
         assert_eq!(score(&merged, &instance), Score { passed: 2, total: 2 });
-        assert_eq!(merged.log.len(), 2);
+        let named: Vec<Option<&str>> = merged.log.iter().map(|e| e.branch.as_deref()).collect();
+        assert_eq!(named, [None, Some("a")]);
     }
 }

@@ -47,7 +47,11 @@ impl Partial {
         key: Key,
     ) -> Result<(Self, Vec<BranchResult>), EvalError> {
         let path = private(run).join(format!("{id}.branches.jsonl"));
-        let text = std::fs::read(&path).unwrap_or_default();
+        // Whatever else a read fails with is not "empty", which would cut off every finished branch.
+        let text = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(fs_error(&path, "read"))?,
+        };
         let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         let mut done: Vec<BranchResult> = Vec::new();
         for line in text[..whole].split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
@@ -130,6 +134,20 @@ mod tests {
         }
         partial.finish();
         assert!(Partial::open(dir.path(), "t", key("e")).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn parts_that_cannot_be_read_are_not_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(private(dir.path())).unwrap();
+        // No part, and not "not found" either.
+        let path = private(dir.path()).join("t.branches.jsonl");
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let error = match Partial::open(dir.path(), "t", key("e")) {
+            Err(e) => e.to_string(),
+            Ok(_) => panic!("it was opened"),
+        };
+        assert!(error.contains("cannot read"), "{error}");
     }
 
     #[test]

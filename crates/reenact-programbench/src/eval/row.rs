@@ -15,8 +15,9 @@ pub struct Row {
     pub instance: String,
     /// `None`: the harness failed, and `error` says how.
     pub official: Option<Score>,
-    /// `None`: it cannot be told.
+    /// `None`: it cannot be told, and `strict_missing` says why.
     pub strict: Option<Score>,
+    pub strict_missing: Option<String>,
     pub error_code: Option<String>,
     /// The first line of what the code's step said.
     pub error_details: Option<String>,
@@ -34,7 +35,16 @@ pub struct Row {
 }
 
 impl Row {
-    pub(super) fn new(item: &Item<'_>, result: &EvalJson, sidecar: Option<&Sidecar>) -> Self {
+    /// Of a stored result and what lies beside it, worked out by today's lists; or why that does not belong to it.
+    pub(super) fn new(
+        item: &Item<'_>,
+        result: &EvalJson,
+        sidecar: Result<&Sidecar, String>,
+    ) -> Self {
+        let (sidecar, strict_missing) = match sidecar {
+            Ok(s) => (Some(s), s.strict_missing.clone()),
+            Err(why) => (None, Some(why)),
+        };
         let codes = |errors: &Vec<reenact_interop::programbench::TestBranchError>| {
             errors.iter().map(|e| e.error_code.clone()).collect()
         };
@@ -53,6 +63,7 @@ impl Row {
             instance: item.id().to_owned(),
             official: Some(score(result, item.instance)),
             strict: sidecar.and_then(|s| s.strict),
+            strict_missing,
             error_code: result.error_code.clone(),
             error_details: result.error_details.as_deref().and_then(first_line),
             branch_errors: result
@@ -81,6 +92,7 @@ impl Row {
             instance: item.id().to_owned(),
             official: None,
             strict: None,
+            strict_missing: None,
             error_code: None,
             error_details: None,
             branch_errors: BTreeMap::new(),

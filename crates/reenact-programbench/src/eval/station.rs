@@ -3,11 +3,13 @@
 use super::error::EvalError;
 use super::images::{Base, Images, Scratch};
 use super::options::Options;
+use super::output::{Output, text};
 use reenact_interop::programbench::LogEntry;
 use reenact_sandbox::container::{Container, ContainerSpec, Run, User};
 use reenact_sandbox::room::{Exec, ExecEnd, Executed, Input, Sinks};
+use reenact_sandbox::unpack::nearly_full;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +18,12 @@ use std::time::Duration;
 
 /// Where submissions are built and tested.
 pub(super) const WORKSPACE: &str = "/workspace";
-/// Bytes of a step's output that are kept of each stream.
-const KEEP: usize = 32 << 20;
+/// Bytes of what a command of ours prints that are kept of each stream; what steps print is kept by [`Output`].
+const KEEP: usize = 64 << 10;
 /// A command that writes more than this is ended.
 const FLOOD: u64 = 4 << 30;
+/// Bytes of the disk that a container may have: as many as a submission may unpack to. With more, a full disk is its own doing.
+const OWN_DOING: u64 = 32 << 30;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Bytes of the image's `/etc/passwd` and `/etc/group` that are looked at.
 const ACCOUNTS: u64 = 1 << 20;
@@ -30,6 +34,8 @@ pub(super) struct Station<'a> {
     container: Container,
     scratch: Scratch<'a>,
     image: String,
+    /// There is nothing in it but the image.
+    plain: bool,
     user: User,
     env: BTreeMap<String, String>,
     stop: &'a AtomicBool,
@@ -100,7 +106,18 @@ impl<'a> Station<'a> {
         spec.isolation = options.isolation;
         spec.read_only = read_only;
         let container = Container::start(&spec)?;
-        let account = account(&container, base)?;
+        let account = match base.account.get() {
+            Some(known) => known.clone(),
+            // Here nobody can have changed the image's files.
+            None if over.is_empty() => {
+                let found = account(&container, base)?;
+                base.account.get_or_init(|| found).clone()
+            }
+            None => {
+                drop(Self::start(base, &[], images, options, serial)?);
+                base.account.get().cloned().unwrap_or_default()
+            }
+        };
         let mut env: BTreeMap<String, String> = base
             .config
             .env
@@ -116,8 +133,8 @@ impl<'a> Station<'a> {
         // A worker that dies is replaced a few times, so that one crash does not lose the rest of its tests.
         env.insert("PYTEST_ADDOPTS".to_owned(), "--max-worker-restart=4".to_owned());
         let image = base.name.clone();
-        let station =
-            Self { container, scratch, image, user: account.user, env, stop: &options.stop };
+        let (plain, user, stop) = (over.is_empty(), account.user, &*options.stop);
+        let station = Self { container, scratch, image, plain, user, env, stop };
         // It must be there to be a command's directory.
         station.exec_in("/", &["mkdir", "-p", WORKSPACE])?;
         Ok(station)
@@ -140,13 +157,13 @@ impl<'a> Station<'a> {
     }
 
     /// A program with arguments.
-    pub(super) fn exec(
+    fn exec(
         &self,
         argv: &[&str],
         stdin: Input,
         wall: Duration,
         descriptors: Vec<OwnedFd>,
-        stdout: &mut (dyn Write + Send),
+        sinks: Sinks<'_>,
     ) -> Result<Executed, EvalError> {
         let run = Run {
             command: Exec {
@@ -178,8 +195,6 @@ impl<'a> Station<'a> {
                     }
                 }
             });
-            let mut dropped = std::io::sink();
-            let sinks = Sinks { stdout, stderr: &mut dropped };
             let executed = self.container.exec_with_handle(run, sinks, |handle| {
                 // The receiver waits for it.
                 let _given = give.send(handle);
@@ -209,12 +224,30 @@ impl<'a> Station<'a> {
         descriptors: Vec<OwnedFd>,
     ) -> Result<Ran, EvalError> {
         let argv = ["bash", "-lc", command];
-        let done = self.exec(&argv, Input::Null, wall, descriptors, &mut std::io::sink())?;
+        let (mut stdout, mut stderr) = (Output::of(name), Output::of(name));
+        let sinks = Sinks { stdout: &mut stdout, stderr: &mut stderr };
+        let done = self.exec(&argv, Input::Null, wall, descriptors, sinks)?;
         let timed_out = done.end == ExecEnd::WallLimit;
         if timed_out {
             self.sweep()?;
         }
-        Ok(Ran { entry: entry(name, command, &done, wall), timed_out })
+        let entry = entry(name, command, stdout.text() + &stderr.text(), &done, wall);
+        if entry.returncode != 0 {
+            self.has_room()?;
+        }
+        Ok(Ran { entry, timed_out })
+    }
+
+    /// After a failure: without room on the disk it is not the submission's, unless that has filled the disk itself.
+    ///
+    /// # Errors
+    /// [`EvalError::DiskFull`].
+    pub(super) fn has_room(&self) -> Result<(), EvalError> {
+        let path = self.scratch.path();
+        if nearly_full(path) && !self.scratch.holds_more_than(OWN_DOING) {
+            return Err(EvalError::DiskFull { path: path.to_path_buf() });
+        }
+        Ok(())
     }
 
     /// A step that must succeed.
@@ -249,11 +282,13 @@ impl<'a> Station<'a> {
     /// Ends whatever a command that was cut off has left.
     fn sweep(&self) -> Result<(), EvalError> {
         let argv = ["bash", "-c", "kill -KILL -1 2>/dev/null; true"];
-        self.exec(&argv, Input::Null, Duration::from_secs(30), Vec::new(), &mut std::io::sink())
-            .map(|_| ())
+        let (mut out, mut err) = (std::io::sink(), std::io::sink());
+        let sinks = Sinks { stdout: &mut out, stderr: &mut err };
+        self.exec(&argv, Input::Null, Duration::from_secs(30), Vec::new(), sinks).map(|_| ())
     }
 
-    /// Unpacks a gzipped archive over the workspace, by the container's own tar. Gives what tar complained of.
+    /// Unpacks a gzipped archive over the workspace, by the container's own tar. Gives what tar complained of, or that a build
+    /// has removed it.
     pub(super) fn unpack(
         &self,
         archive: Box<dyn Read + Send>,
@@ -261,13 +296,24 @@ impl<'a> Station<'a> {
         wall: Duration,
     ) -> Result<Result<(), String>, EvalError> {
         let argv = ["tar", "-C", WORKSPACE, flags, "-"];
-        let done =
-            self.exec(&argv, Input::Stream(archive), wall, Vec::new(), &mut std::io::sink())?;
+        let (mut out, mut err) = (std::io::sink(), std::io::sink());
+        let sinks = Sinks { stdout: &mut out, stderr: &mut err };
+        let done = self.exec(&argv, Input::Stream(archive), wall, Vec::new(), sinks)?;
+        if done.end != (ExecEnd::Exit { code: 0 }) {
+            self.has_room()?;
+        }
         Ok(match done.end {
             ExecEnd::Exit { code: 0 } => Ok(()),
-            ExecEnd::NotFound { .. } => return Err(self.unfit("it has no tar")),
+            ExecEnd::NotFound { .. } if self.plain => return Err(self.unfit("it has no tar")),
+            ExecEnd::NotFound { errno } => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                Err(format!("tar cannot be run any more: {error}"))
+            }
             ExecEnd::WallLimit => Err(format!("tar did not finish within {} s", wall.as_secs())),
-            _ => Err(text(&done.stderr).trim().to_owned()),
+            end => match text(&done.stderr).trim() {
+                "" => Err(format!("tar ended with {end:?}")),
+                said => Err(said.to_owned()),
+            },
         })
     }
 
@@ -288,18 +334,13 @@ impl<'a> Station<'a> {
     }
 }
 
-/// Output as the official tool keeps it: text with line feeds only.
-pub(super) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace("\r\n", "\n").replace('\r', "\n")
-}
-
-fn entry(name: &str, command: &str, done: &Executed, wall: Duration) -> LogEntry {
-    let mut output = text(&done.stdout) + &text(&done.stderr);
-    for (kept, len) in [(&done.stdout, done.stdout_len), (&done.stderr, done.stderr_len)] {
-        if len > kept.len() as u64 {
-            output += &format!("\n[{} bytes more were not kept]\n", len - kept.len() as u64);
-        }
-    }
+fn entry(
+    name: &str,
+    command: &str,
+    mut output: String,
+    done: &Executed,
+    wall: Duration,
+) -> LogEntry {
     let (returncode, exception_info) = match done.end {
         ExecEnd::Exit { code } => (code, String::new()),
         ExecEnd::Signal { signal } => (128 + signal, String::new()),
@@ -326,7 +367,9 @@ fn entry(name: &str, command: &str, done: &Executed, wall: Duration) -> LogEntry
     }
 }
 
-struct Account {
+/// Whom commands run as.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Account {
     user: User,
     home: String,
 }

@@ -3,7 +3,6 @@
 use super::error::EvalError;
 use flate2::read::MultiGzDecoder;
 use reenact_bundle::fsx::fs_error;
-use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::Path;
 
@@ -34,10 +33,7 @@ pub(super) fn check(path: &Path) -> Result<(String, Result<(), String>), EvalErr
 
 /// SHA-256 of a file, hex.
 pub(super) fn digest(path: &Path) -> Result<String, EvalError> {
-    let mut file = std::fs::File::open(path).map_err(fs_error(path, "read"))?;
-    let mut hash = Sha256::new();
-    std::io::copy(&mut file, &mut hash).map_err(fs_error(path, "read"))?;
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(crate::dataset::file_digest(path)?.hex())
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use super::channel::{Channel, Evidence};
 use super::error::EvalError;
 use super::images::Scratch;
 use super::meddling::{Meddled, Protected};
+use super::output::{excerpt, text};
 use super::plugin;
-use super::station::{Halt, Station, StepError, text};
+use super::station::{Halt, Station, StepError};
 use reenact_bundle::fsx::fs_error;
 use reenact_interop::junit::{Junit, JunitError, Limits, parse};
 use reenact_interop::programbench::{LogEntry, step};
@@ -21,6 +22,8 @@ const RESULTS: &str = "/workspace/eval/results.xml";
 
 /// One run of the suite.
 pub(super) struct Attempt {
+    /// With one worker of pytest-xdist.
+    pub serial: bool,
     pub log: Vec<LogEntry>,
     pub evidence: Evidence,
     /// What was changed of what the tests rest on.
@@ -59,7 +62,7 @@ pub(super) fn attempt(
     {
         entry.branch = Some(how.branch.to_owned());
     }
-    Ok(Attempt { log, evidence, meddled, junit })
+    Ok(Attempt { serial: how.serial, log, evidence, meddled, junit })
 }
 
 fn steps(
@@ -101,8 +104,8 @@ fn lay_out<'a>(job: &Job<'a>, how: How<'_>, log: &mut Vec<LogEntry>) -> Result<S
     let station = Station::start(job.base, &layers, job.images, job.options, how.serial)?;
     let blob = job.instance.blob_path(how.branch);
     let archive = std::fs::File::open(&blob).map_err(fs_error(&blob, "read"))?;
-    if let Err(what) = station.unpack(Box::new(archive), "-xzf", UNPACK)? {
-        return Err(EvalError::BadBlob { blob, what }.into());
+    if let Err(why) = station.unpack(Box::new(archive), "-xzf", UNPACK)? {
+        return Err(not_unpacked(job, &blob, why));
     }
     restore(job, &station, log)?;
     station.must(
@@ -123,6 +126,23 @@ fn lay_out<'a>(job: &Job<'a>, how: How<'_>, log: &mut Vec<LogEntry>) -> Result<S
     Ok(station.finish())
 }
 
+/// Whose fault it is that an archive could not be unpacked: its own, if the image alone cannot do it either.
+fn not_unpacked(job: &Job<'_>, blob: &Path, why: String) -> Halt {
+    let alone = || -> Result<Result<(), String>, EvalError> {
+        let station = Station::start(job.base, &[], job.images, job.options, false)?;
+        let archive = std::fs::File::open(blob).map_err(fs_error(blob, "read"))?;
+        station.unpack(Box::new(archive), "-xzf", UNPACK)
+    };
+    match alone() {
+        Err(e) => e.into(),
+        Ok(Err(what)) => EvalError::BadBlob { blob: blob.to_path_buf(), what }.into(),
+        Ok(Ok(())) => {
+            let details = format!("the tests cannot be unpacked on what the build left: {why}");
+            Halt::Step(StepError { code: "copy_tests_failed".to_owned(), details })
+        }
+    }
+}
+
 fn restore(job: &Job<'_>, station: &Station<'_>, log: &mut Vec<LogEntry>) -> Result<(), Halt> {
     let long = Duration::from_secs(300);
     let command = format!("rm -f ./executable && mv {STASH} ./executable && chmod +x ./executable");
@@ -136,14 +156,17 @@ fn restore(job: &Job<'_>, station: &Station<'_>, log: &mut Vec<LogEntry>) -> Res
     Err(Halt::Step(StepError { code: "executable_hash_mismatch".to_owned(), details }))
 }
 
-fn put_plugin(station: &Station<'_>) -> Result<(), EvalError> {
-    let path = Path::new(plugin::FILE);
-    station
+fn put_plugin(station: &Station<'_>) -> Result<(), Halt> {
+    let made = station
         .container()
         .create(plugin::FILE, 0o644, 0, 0)
-        .and_then(|mut file| file.write_all(plugin::SOURCE.as_bytes()))
-        .map_err(fs_error(path, "write (in the container)"))?;
-    Ok(())
+        .and_then(|mut file| file.write_all(plugin::SOURCE.as_bytes()));
+    let Err(error) = made else { return Ok(()) };
+    station.has_room()?;
+    // Its directory was just made there: somebody has removed it.
+    let details = format!("{}: {error}", plugin::FILE);
+    let code = "install_pytest_timeout_retry_failed".to_owned();
+    Err(Halt::Step(StepError { code, details }))
 }
 
 /// The result file, wherever its name leads in the container; never more of it than the limit.
@@ -179,31 +202,43 @@ fn read_results(
         branch: None,
         other: BTreeMap::new(),
     };
-    let result = match read() {
+    let (result, kept) = match read() {
         Err(why) => {
-            entry.returncode = 1;
-            entry.output = format!("{RESULTS}: {why}");
-            Err(StepError { code: "results_read_failed".to_owned(), details: entry.output.clone() })
+            station.has_room()?;
+            let details = format!("{RESULTS}: {why}");
+            let code = "results_read_failed".to_owned();
+            (Err(StepError { code, details: details.clone() }), details)
         }
-        Ok(None) => {
-            entry.output = format!("[more than {} bytes: not kept]", limits.bytes);
-            Ok(Err(too_large()))
-        }
-        Ok(Some(bytes)) => match std::str::from_utf8(&bytes) {
-            Ok(_) => {
-                entry.output = text(&bytes);
-                Ok(parse(&entry.output, &limits))
-            }
-            Err(e) => {
-                entry.output = text(&bytes);
-                Ok(Err(JunitError::Malformed {
-                    at: e.valid_up_to() as u64,
-                    what: "is not UTF-8".to_owned(),
-                }))
-            }
-        },
+        Ok(None) => (Ok(Err(too_large())), String::new()),
+        Ok(Some(bytes)) => understood(&bytes, &limits),
     };
     entry.wall_time = began.elapsed().as_secs_f64();
+    entry.output = kept;
+    if let Ok(Err(problem)) = &result {
+        station.has_room()?;
+        // The official tool takes an entry that succeeded for a result file that it can read, and ends the whole instance
+        // where it cannot; without one it goes by the branch's error.
+        entry.returncode = 1;
+        entry.output = format!("{RESULTS} {problem}\n{}", excerpt(&entry.output));
+    } else if result.is_err() {
+        entry.returncode = 1;
+    }
     log.push(entry);
     result.map_err(Halt::Step)
+}
+
+/// What a result file says, and its text.
+fn understood(
+    bytes: &[u8],
+    limits: &Limits,
+) -> (Result<Result<Junit, JunitError>, StepError>, String) {
+    let text = text(bytes);
+    let junit = match std::str::from_utf8(bytes) {
+        Ok(_) => parse(&text, limits),
+        Err(e) => Err(JunitError::Malformed {
+            at: e.valid_up_to() as u64,
+            what: "is not UTF-8".to_owned(),
+        }),
+    };
+    (Ok(junit), text)
 }

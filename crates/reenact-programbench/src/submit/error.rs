@@ -31,6 +31,11 @@ pub enum SubmitError {
     /// A download that failed, or whose bytes are others.
     #[error("{url}: {what}")]
     Fetch { url: String, what: String },
+    /// What the machine or the network failed on, and the submission may have no part in.
+    #[error("{url}: {what}")]
+    Unreachable { url: String, what: String },
+    #[error("stopped")]
+    Cancelled,
     /// The evaluation that was asked for could not be done.
     #[error("evaluation: {0}")]
     Evaluation(String),
@@ -45,7 +50,11 @@ impl SubmitError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Dataset(e) => e.is_usage(),
-            Self::Fs(_) | Self::Fetch { .. } | Self::Evaluation(_) => false,
+            Self::Fs(_)
+            | Self::Fetch { .. }
+            | Self::Unreachable { .. }
+            | Self::Evaluation(_)
+            | Self::Cancelled => false,
             _ => true,
         }
     }

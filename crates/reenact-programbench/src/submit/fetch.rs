@@ -41,7 +41,7 @@ impl Expected {
 /// Downloads at most `limit` bytes from `url` to `to`.
 ///
 /// # Errors
-/// [`SubmitError::Fetch`] for every way that can fail.
+/// [`SubmitError::Fetch`] for what is wrong with the address or what it gives, [`SubmitError::Unreachable`] for what is not.
 pub(super) fn to_writer(
     url: &str,
     expected: Option<&Expected>,
@@ -50,11 +50,18 @@ pub(super) fn to_writer(
 ) -> Result<(), SubmitError> {
     let url = checked(url)?;
     let fail = |what: String| SubmitError::Fetch { url: url.to_owned(), what };
-    let mut reply = agent()?.get(url).call().map_err(|e| fail(e.to_string()))?;
+    let unreachable = |what: String| SubmitError::Unreachable { url: url.to_owned(), what };
+    let mut reply = agent()?.get(url).call().map_err(|e| match e {
+        // What is not there is the submission's affair; what is not there just now is nobody's.
+        ureq::Error::StatusCode(400..=407 | 409..=428 | 430..=499) => fail(e.to_string()),
+        _ => unreachable(e.to_string()),
+    })?;
     let mut body = reply.body_mut().with_config().limit(limit.saturating_add(1)).reader();
     let (mut hasher, mut buffer, mut size) = (Hasher::default(), vec![0; 1 << 16], 0u64);
     loop {
-        let n = body.read(&mut buffer).map_err(|e| fail(format!("the download broke off: {e}")))?;
+        let n = body
+            .read(&mut buffer)
+            .map_err(|e| unreachable(format!("the download broke off: {e}")))?;
         if n == 0 {
             break;
         }
@@ -63,7 +70,7 @@ pub(super) fn to_writer(
             return Err(fail(format!("is larger than {limit} bytes")));
         }
         hasher.update(&buffer[..n]);
-        to.write_all(&buffer[..n]).map_err(|e| fail(format!("cannot be stored: {e}")))?;
+        to.write_all(&buffer[..n]).map_err(|e| unreachable(format!("cannot be stored: {e}")))?;
     }
     match expected.and_then(|e| e.mismatch(&hasher.finish().hex())) {
         Some(what) => Err(fail(what)),
@@ -117,15 +124,7 @@ fn agent() -> Result<ureq::Agent, SubmitError> {
 /// # Errors
 /// [`SubmitError::Fs`].
 pub(super) fn sha256(path: &Path) -> Result<String, SubmitError> {
-    use reenact_bundle::fsx::fs_error;
-    let mut file = std::fs::File::open(path).map_err(fs_error(path, "read"))?;
-    let (mut hasher, mut buffer) = (Hasher::default(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer).map_err(fs_error(path, "read"))? {
-            0 => return Ok(hasher.finish().hex()),
-            n => hasher.update(&buffer[..n]),
-        }
-    }
+    Ok(crate::dataset::file_digest(path)?.hex())
 }
 
 /// The digest of some bytes.

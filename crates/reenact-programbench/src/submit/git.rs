@@ -4,12 +4,20 @@ use super::error::SubmitError;
 use super::fetch::checked;
 use super::files::{SMALL_MAX, plain_text};
 use reenact_bundle::fsx::fs_error;
+use reenact_sandbox::SandboxError;
 use reenact_sandbox::host::HostCommand;
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Between two looks at how much was cloned.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Files and directories of a clone, at most.
+const ENTRIES: usize = 1_000_000;
 
 /// Contents of the file.
 #[derive(Debug, Deserialize)]
@@ -32,12 +40,13 @@ pub(super) fn pack(file: &Path, to: &Path, limit: u64) -> Result<(), SubmitError
     let work = tempfile::tempdir()
         .map_err(|e| SubmitError::Evaluation(format!("no temporary directory: {e}")))?;
     let tree = work.path().join("src");
-    clone(&reference, file, &tree)?;
+    // The objects and the tree that is checked out of them.
+    clone(&reference, file, &tree, limit.saturating_mul(2))?;
     pack_tree(&root_of(&reference, file, &tree)?, to, limit)
 }
 
 /// Clones one revision. Only http and https, no prompts, none of the user's configuration, no hooks, no submodules.
-fn clone(reference: &Reference, file: &Path, to: &Path) -> Result<(), SubmitError> {
+fn clone(reference: &Reference, file: &Path, to: &Path, limit: u64) -> Result<(), SubmitError> {
     let url = checked(&reference.repo)?.to_owned();
     let fail = |what: String| SubmitError::Fetch { url: url.clone(), what };
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/+".contains(c);
@@ -70,12 +79,68 @@ fn clone(reference: &Reference, file: &Path, to: &Path) -> Result<(), SubmitErro
     ] {
         git.env.insert(name.to_owned(), value.to_owned());
     }
-    let output = git.run().map_err(|e| fail(e.to_string()))?;
-    match (output.ok(), output.timed_out) {
-        (true, _) => Ok(()),
-        (false, true) => Err(fail("the clone took too long".to_owned())),
-        (false, false) => Err(fail(format!("cannot be cloned: {}", output.last_line()))),
+    match watched(git, Path::new(&to), limit) {
+        Ok(Ended::Whole) => Ok(()),
+        Ok(Ended::TooLarge) => Err(fail(format!("is larger than {limit} bytes once it is cloned"))),
+        Ok(Ended::Failed(why)) => Err(SubmitError::Unreachable { url, what: why }),
+        Err(e) => Err(SubmitError::Unreachable { url, what: e.to_string() }),
     }
+}
+
+/// How a clone ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Whole,
+    TooLarge,
+    Failed(String),
+}
+
+/// Runs a command that fills `tree`, which git has no limit for, until it is done or the tree is larger than `limit`.
+fn watched(mut git: HostCommand, tree: &Path, limit: u64) -> Result<Ended, SandboxError> {
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
+    git.stop = Some(Arc::clone(&stop));
+    let output = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                if size_over(tree, limit) {
+                    stop.store(true, Ordering::SeqCst);
+                    return;
+                }
+                std::thread::sleep(PAUSE);
+            }
+        });
+        let output = git.run();
+        done.store(true, Ordering::SeqCst);
+        output
+    })?;
+    // It may have been quicker than we are.
+    Ok(match (output.ok(), output.timed_out) {
+        _ if stop.load(Ordering::SeqCst) || size_over(tree, limit) => Ended::TooLarge,
+        (true, _) => Ended::Whole,
+        (false, true) => Ended::Failed("the clone took too long".to_owned()),
+        (false, false) => Ended::Failed(format!("cannot be cloned: {}", output.last_line())),
+    })
+}
+
+/// Whether there are more bytes below `dir` than that, on the disk or by their length, or more entries than a submission has.
+/// What vanishes while it is looked at is not counted.
+fn size_over(dir: &Path, limit: u64) -> bool {
+    let (mut size, mut entries) = (0u64, 0usize);
+    let mut todo = vec![dir.to_path_buf()];
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let Ok(meta) = entry.path().symlink_metadata() else { continue };
+            size = size.saturating_add(meta.len());
+            entries += 1;
+            if size > limit || entries > ENTRIES {
+                return true;
+            }
+            if meta.is_dir() {
+                todo.push(entry.path());
+            }
+        }
+    }
+    false
 }
 
 /// The directory to pack: the tree, or a part of it that no link leads out of.
@@ -153,6 +218,22 @@ mod tests {
             assert!(error.contains(word), "{text}: {error}");
         }
         assert!(!to.exists());
+    }
+
+    #[test]
+    fn a_clone_without_end_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("src");
+        let run = |script: &str, limit| {
+            let script = format!("mkdir -p {0} && cd {0} && {script}", tree.display());
+            watched(HostCommand::new("sh", ["-c".to_owned(), script]), &tree, limit).unwrap()
+        };
+        let endless = "while :; do head -c 65536 /dev/zero >> pack; done";
+        assert_eq!(run(endless, 1 << 20), Ended::TooLarge);
+        assert_eq!(run("true", 1 << 10), Ended::TooLarge, "it is what it has become that counts");
+        std::fs::remove_dir_all(&tree).unwrap();
+        assert_eq!(run("true", 1 << 20), Ended::Whole);
+        assert!(matches!(run("echo no >&2; false", 1 << 20), Ended::Failed(e) if e.contains("no")));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::error::SubmitError;
 use super::files::{Entry, entries};
 use super::score::{Evaluated, Headline, Score, total};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Instance};
 use crate::eval::Sidecar;
 use reenact_interop::programbench::Status;
 use serde::Serialize;
@@ -41,8 +41,10 @@ pub enum Standing {
         official: Score,
         /// Over the names that count, each once, from the same results.
         listed: Option<Score>,
-        /// From results that the submission cannot write; where Reenact evaluated it.
+        /// From results that the submission cannot write, by today's lists; where Reenact evaluated it.
         strict: Option<Score>,
+        /// Why there is no strict score.
+        strict_missing: Option<String>,
         /// Why nothing was tested.
         error_code: Option<String>,
         /// Codes by branch.
@@ -110,10 +112,15 @@ fn standing(run: &Path, entry: &Entry, tasks: &Dataset) -> Result<Standing, Subm
     let codes = |errors: &[reenact_interop::programbench::TestBranchError]| {
         errors.iter().map(|e| e.error_code.clone()).collect()
     };
+    let (strict, strict_missing) = match strict(run, entry, &eval, instance) {
+        Ok(score) => (Some(score), None),
+        Err(why) => (None, Some(why)),
+    };
     Ok(Standing::Evaluated {
         official: eval.official(),
         listed: instance.map(|i| eval.listed(i)),
-        strict: strict(run, entry, &eval),
+        strict,
+        strict_missing,
         branch_errors: eval.test_branch_errors.iter().map(|(b, e)| (b.clone(), codes(e))).collect(),
         system_errors,
         warnings: eval.warnings.len(),
@@ -121,12 +128,21 @@ fn standing(run: &Path, entry: &Entry, tasks: &Dataset) -> Result<Standing, Subm
     })
 }
 
-/// The strict score that `eval` left beside its `eval.json`; not known if there is none, or if the program that the
-/// `eval.json` speaks of is another.
-fn strict(run: &Path, entry: &Entry, eval: &Evaluated) -> Option<Score> {
-    let sidecar = Sidecar::load(run, &entry.id)?;
-    let strict = sidecar.strict.filter(|_| sidecar.executable == eval.executable_hash)?;
-    Some(Score { passed: strict.passed, total: strict.total })
+/// The strict score, from what `eval` left beside its `eval.json`, by today's lists.
+///
+/// # Errors
+/// Why it is not known: there is nothing beside it, or that is about another program.
+fn strict(
+    run: &Path,
+    entry: &Entry,
+    eval: &Evaluated,
+    instance: Option<&Instance>,
+) -> Result<Score, String> {
+    let sidecar = Sidecar::of(run, &entry.id, eval.executable_hash.as_deref())?;
+    let Some(instance) = instance else {
+        return Err("the list of its tests is not here".to_owned());
+    };
+    sidecar.strict_today(instance)
 }
 
 #[cfg(test)]
@@ -165,11 +181,13 @@ mod tests {
         let sidecar = |hash: &str| {
             let harness = reenact_model::run::this_harness("0", None, false);
             serde_json::json!({
-                "schema": 1, "kind": "programbench-eval", "instance": "o__b.2", "harness": harness,
+                "schema": 2, "kind": "programbench-eval", "instance": "o__b.2", "harness": harness,
                 "evaluated_at": "", "official": {"passed": 1, "total": 1}, "strict": {"passed": 1, "total": 2},
                 "executable": hash, "policy": {"network": "none", "image_tag": "", "cpus": 1, "compile_timeout_s": 1,
                 "test_timeout_s": 1, "branch_retries": 1, "accept_aliases": false}, "isolation": {},
-                "separate_runs": [], "branches": {}, "differences": [], "build_s": 0.0, "wall_s": 0.0, "notes": [],
+                "separate_runs": [], "branches": {"b1": {"strict": null, "session": {"tests": {"x": "passed", "z": "passed"},
+                "begun": true, "ended": true, "hidden": true, "foreign": 0, "not_collected": [], "versions": null},
+                "separate_run": false, "wall_s": 0.0, "notes": []}}, "differences": [], "build_s": 0.0, "wall_s": 0.0, "notes": [],
             })
             .to_string()
         };
@@ -189,6 +207,23 @@ mod tests {
         assert!(
             matches!(&got.rows[3].standing, Standing::Unreadable { error } if error.contains("o__d.4.eval.json"))
         );
+        // Another list of tests, and what was told gives another score.
+        let lists = |tests: &str| {
+            write("tasks/o__b.2/tests.json", &format!(r#"{{"branches": {{"b1": {tests}}}}}"#));
+            match info(&run, &open()).unwrap().rows.remove(1).standing {
+                Standing::Evaluated { strict, strict_missing, .. } => (strict, strict_missing),
+                other => panic!("{other:?}"),
+            }
+        };
+        let off = r#"{"tests": ["x", "y", "z"], "ignored_tests": [{"name": "y", "reasons": []}]}"#;
+        assert_eq!(lists(off), (Some(Score { passed: 2, total: 2 }), None));
+        let more = r#"{"tests": ["x"]}, "b2": {"tests": ["x"]}"#;
+        assert_eq!(lists(more), (None, Some("b2: not tested yet; evaluate it".to_owned())));
+        lists(r#"{"tests": ["x", "y"]}"#);
+        let unfinished = sidecar("aa").replacen('{', r#"{"unfinished": true,"#, 1);
+        write("run/o__b.2/o__b.2.reenact.json", &unfinished);
+        let cut = lists(r#"{"tests": ["x", "y"]}"#);
+        assert!(cut.0.is_none() && cut.1.unwrap().contains("cut short"));
         write("run/o__b.2/o__b.2.reenact.json", &sidecar("bb"));
         let stale = info(&run, &open()).unwrap();
         assert!(matches!(stale.rows[1].standing, Standing::Evaluated { strict: None, .. }));

@@ -3,8 +3,8 @@
 use super::error::SubmitError;
 use super::files::entries;
 use super::manifest::Manifest;
+use super::recombine::split_in_place;
 use super::score::{Evaluated, Headline, map_score};
-use super::split::split_in_place;
 use super::words;
 use crate::dataset::Dataset;
 use reenact_bundle::fsx::{fs_error, write_atomic};

@@ -7,6 +7,7 @@
 use super::error::SubmitError;
 use super::files::{EVAL_MAX, plain};
 use crate::dataset::{BENCHMARK_SIZE, Instance};
+pub use crate::eval::Score;
 use reenact_interop::programbench::python::{Value, round, sum};
 use reenact_interop::programbench::{Status, TestBranchError};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -82,25 +83,6 @@ impl<'de> Deserialize<'de> for Skipped {
             }
         }
         de.deserialize_map(Skip)
-    }
-}
-
-/// Passed, of how many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Score {
-    pub passed: u64,
-    pub total: u64,
-}
-
-impl Score {
-    /// The fraction; 0 of 0 is 0.
-    pub fn value(self) -> f64 {
-        if self.total == 0 { 0.0 } else { self.passed as f64 / self.total as f64 }
-    }
-
-    /// Whether everything passed, and there was something.
-    pub fn is_resolved(self) -> bool {
-        self.value() >= RESOLVED
     }
 }
 

@@ -4,38 +4,29 @@
 //! form cannot tell results of the same name apart; where they differ we add `reenact_repeated`, which the official tool does
 //! not read, so that what *we* put together again is what was there.
 
-use super::error::SubmitError;
-use super::fetch::{self, Expected};
-use super::files::{EVAL_MAX, Entry, SMALL_MAX, entries, json, parse, plain_text};
-use reenact_bundle::fsx::{fs_error, write_atomic};
 use reenact_interop::programbench::python::Value;
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
 
 /// What moves out of a result's `extra`.
 const HEAVY: [&str; 2] = ["message", "text"];
-/// Our addition: `[{"index": place in test_results, "extra": {…}}]`.
+/// Our addition: `[{"index": place in test_results, "name": "branch/name", "nth": which of this name, "extra": {…}}]`.
 const REPEATED: &str = "reenact_repeated";
 
-/// What was put together.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Recombined {
-    /// Tasks whose `eval.json` is whole again.
-    pub tasks: Vec<String>,
-    /// Of these, those whose heavy part was downloaded without a digest to check it with.
-    pub unchecked: Vec<String>,
+/// Whether anything is in it that packaging moves out.
+pub(super) fn is_heavy(eval: &Value) -> bool {
+    let tests = eval.get("test_results").and_then(Value::as_list).unwrap_or_default();
+    let has = |t: &Value| {
+        t.get("extra").is_some_and(|extra| HEAVY.iter().any(|key| extra.get(key).is_some()))
+    };
+    eval.get("log").is_some_and(Value::is_truthy) || tests.iter().any(has)
 }
 
 /// The light document and the heavy one; `None` if nothing in it is heavy.
 pub(super) fn split(mut eval: Value) -> Option<(Value, Value)> {
-    let log = eval.get("log").filter(|l| l.is_truthy()).cloned();
-    let tests = eval.get("test_results").and_then(Value::as_list).unwrap_or_default();
-    let is_heavy = |t: &Value| {
-        t.get("extra").is_some_and(|extra| HEAVY.iter().any(|key| extra.get(key).is_some()))
-    };
-    if log.is_none() && !tests.iter().any(is_heavy) {
+    if !is_heavy(&eval) {
         return None;
     }
+    let log = eval.get("log").filter(|l| l.is_truthy()).cloned();
     let mut moved: Vec<(String, Value)> = Vec::new();
     if let Some(Value::List(tests)) = eval.get_mut("test_results") {
         for test in tests {
@@ -56,13 +47,18 @@ pub(super) fn split(mut eval: Value) -> Option<(Value, Value)> {
             order.push(name);
         }
     }
-    let repeated: Vec<Value> = moved
-        .iter()
-        .enumerate()
-        .filter(|(_, (name, extra))| failures.get(name.as_str()).is_some_and(|f| *f != extra))
-        .map(|(i, (_, extra))| {
-            let index = Value::Int(i128::try_from(i).unwrap_or(i128::MAX));
-            Value::Dict(vec![("index".to_owned(), index), ("extra".to_owned(), extra.clone())])
+    let mut counts: HashMap<&str, i128> = HashMap::new();
+    let repeated: Vec<Value> = (0..)
+        .zip(&moved)
+        .map(|(i, (name, extra))| (i, name, extra, counted(&mut counts, name)))
+        .filter(|(_, name, extra, _)| failures.get(name.as_str()).is_some_and(|f| f != extra))
+        .map(|(i, name, extra, nth)| {
+            Value::Dict(vec![
+                ("index".to_owned(), Value::Int(i)),
+                ("name".to_owned(), Value::Str(name.clone())),
+                ("nth".to_owned(), Value::Int(nth)),
+                ("extra".to_owned(), extra.clone()),
+            ])
         })
         .collect();
     let failures = order.iter().map(|n| ((*n).to_owned(), failures[n].clone())).collect();
@@ -77,8 +73,8 @@ pub(super) fn split(mut eval: Value) -> Option<(Value, Value)> {
     Some((eval, heavy))
 }
 
-/// The whole document.
-pub(super) fn unite(mut light: Value, heavy: &Value) -> Value {
+/// The whole document, of a light one and its own heavy part.
+fn unite(mut light: Value, heavy: &Value) -> Value {
     light.set("log", heavy.get("log").cloned().unwrap_or(Value::List(Vec::new())));
     let failures: HashMap<&str, &Value> = heavy
         .get("failures")
@@ -114,64 +110,98 @@ pub(super) fn unite(mut light: Value, heavy: &Value) -> Value {
     light
 }
 
+/// The whole document, of whatever an `eval.json` is now and the heavy part that it was split from once. Where it has a log of
+/// its own, branches were evaluated again since: the heavy part is about the others only, and where there are no others, or
+/// nothing was tested, about nothing.
+pub(super) fn together(mut eval: Value, heavy: &Value) -> Value {
+    if !is_heavy(&eval) {
+        return unite(eval, heavy);
+    }
+    let list = |doc: &Value, key: &str| -> Vec<Value> {
+        doc.get(key).and_then(Value::as_list).unwrap_or_default().to_vec()
+    };
+    let (own, old) = (list(&eval, "log"), list(heavy, "log"));
+    let kept = without_log(&eval);
+    if kept.is_empty() || own.starts_with(&old) {
+        return eval;
+    }
+    carry(&mut eval, heavy, &kept);
+    // Where it was split before and that was cut short, the heavy part has it all.
+    let log = if old.ends_with(&own) { old } else { [old, own].concat() };
+    eval.set("log", Value::List(log));
+    eval
+}
+
+/// Branches that were tested, and have no results in the log: that of an earlier evaluation has them.
+pub(super) fn without_log(eval: &Value) -> HashSet<String> {
+    let list = |key: &str| eval.get(key).and_then(Value::as_list).unwrap_or_default();
+    let logged: HashSet<&str> =
+        list("log").iter().filter_map(|e| e.get("branch").and_then(Value::as_str)).collect();
+    let errors = eval.get("test_branch_errors");
+    let untested = |b: &str| errors.is_some_and(|e| e.get(b).is_some());
+    if eval.get("error_code").is_some_and(Value::is_truthy) {
+        return HashSet::new();
+    }
+    let branches = list("test_branches").iter().filter_map(Value::as_str);
+    branches.filter(|b| !logged.contains(b) && !untested(b)).map(str::to_owned).collect()
+}
+
+/// Puts texts of failures back into results of these branches.
+fn carry(eval: &mut Value, heavy: &Value, branches: &HashSet<String>) {
+    let failures: HashMap<&str, &Value> = heavy
+        .get("failures")
+        .and_then(Value::as_dict)
+        .unwrap_or_default()
+        .iter()
+        .map(|(name, extra)| (name.as_str(), extra))
+        .collect();
+    // By name: places have changed since.
+    let own: HashMap<(&str, i128), &Value> = heavy
+        .get(REPEATED)
+        .and_then(Value::as_list)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|r| match (r.get("name"), r.get("nth"), r.get("extra")) {
+            (Some(Value::Str(name)), Some(Value::Int(nth)), Some(extra)) => {
+                Some(((name.as_str(), *nth), extra))
+            }
+            _ => None,
+        })
+        .collect();
+    let Some(Value::List(tests)) = eval.get_mut("test_results") else { return };
+    let names: Vec<String> = tests.iter().map(full_name).collect();
+    let mut counts: HashMap<&str, i128> = HashMap::new();
+    for (test, name) in tests.iter_mut().zip(&names) {
+        let nth = counted(&mut counts, name);
+        let branch = test.get("branch").and_then(Value::as_str).unwrap_or_default();
+        if !branches.contains(branch) {
+            continue;
+        }
+        if HEAVY.iter().any(|key| test.get("extra").is_some_and(|e| e.get(key).is_some())) {
+            continue;
+        }
+        let added = own.get(&(name.as_str(), nth)).or_else(|| failures.get(name.as_str()));
+        if let (Some(added), Some(extra)) = (added, test.get_mut("extra")) {
+            for (key, value) in added.as_dict().unwrap_or_default() {
+                extra.set(key, value.clone());
+            }
+        }
+    }
+}
+
+/// How many of this name came before.
+fn counted<'a>(counts: &mut HashMap<&'a str, i128>, name: &'a str) -> i128 {
+    let count = counts.entry(name).or_default();
+    *count += 1;
+    *count - 1
+}
+
 fn full_name(test: &Value) -> String {
     let text = |key| test.get(key).and_then(Value::as_str).unwrap_or_default();
     match text("branch") {
         "" => text("name").to_owned(),
         branch => format!("{branch}/{}", text("name")),
     }
-}
-
-/// Splits a task's `eval.json` in place. The heavy file is written first, so that a kill between the two loses nothing; one
-/// that is there already is never written over by an `eval.json` that is light.
-///
-/// # Errors
-/// [`SubmitError`].
-pub(super) fn split_in_place(entry: &Entry) -> Result<bool, SubmitError> {
-    let path = entry.eval_json();
-    let Some((light, heavy)) = split(json(&path, EVAL_MAX)?) else { return Ok(false) };
-    write_atomic(&entry.log_json(), heavy.dumps().as_bytes())?;
-    write_atomic(&path, light.dumps_indented().as_bytes())?;
-    Ok(true)
-}
-
-/// Makes every packaged `eval.json` of `run` whole, and removes its heavy part, with its `.url` and `.sha256`.
-///
-/// # Errors
-/// [`SubmitError`] for the first task that cannot be; those before it are whole.
-pub fn recombine(run: &Path) -> Result<Recombined, SubmitError> {
-    let mut done = Recombined::default();
-    for entry in entries(run)? {
-        let (light, log) = (entry.eval_json(), entry.log_json());
-        if !light.is_file() {
-            continue;
-        }
-        let beside = |suffix: &str| entry.dir.join(format!("{}.eval.log.json{suffix}", entry.id));
-        let heavy = if log.symlink_metadata().is_ok() {
-            json(&log, EVAL_MAX)?
-        } else if beside(".url").is_file() {
-            let url = plain_text(&beside(".url"), SMALL_MAX)?;
-            let expected = Expected::read(&beside(".sha256"))?;
-            if expected.is_none() {
-                done.unchecked.push(entry.id.clone());
-            }
-            let bytes = fetch::bytes(&url, expected.as_ref(), EVAL_MAX)?;
-            let text = String::from_utf8(bytes)
-                .map_err(|_| SubmitError::file(&beside(".url"), "gave a file that is not UTF-8"))?;
-            parse(&beside(".url"), &text)?
-        } else {
-            continue;
-        };
-        let whole = unite(json(&light, EVAL_MAX)?, &heavy);
-        write_atomic(&light, whole.dumps_indented().as_bytes())?;
-        for path in [log, beside(".url"), beside(".sha256")] {
-            if path.symlink_metadata().is_ok() {
-                std::fs::remove_file(&path).map_err(fs_error(&path, "remove"))?;
-            }
-        }
-        done.tasks.push(entry.id);
-    }
-    Ok(done)
 }
 
 #[cfg(test)]
@@ -212,28 +242,6 @@ mod tests {
         let (light, heavy) = split(eval.clone()).unwrap();
         assert_eq!(heavy.get("failures").unwrap().dumps(), r#"{"x": {"message": "last"}}"#);
         assert_eq!(unite(light, &heavy).sorted(), eval.sorted());
-    }
-
-    #[test]
-    fn a_heavy_part_that_was_uploaded_is_fetched_and_checked() {
-        let run = tempfile::tempdir().unwrap();
-        let dir = run.path().join("o__a.1");
-        std::fs::create_dir(&dir).unwrap();
-        let at = |suffix: &str| dir.join(format!("o__a.1.eval{suffix}"));
-        let eval = value(r#"{"test_results": [], "log": [{"step": "compile"}]}"#);
-        let (light, heavy) = split(eval.clone()).unwrap();
-        let bytes = heavy.dumps().into_bytes();
-        std::fs::write(at(".json"), light.dumps_indented()).unwrap();
-        std::fs::write(at(".log.json.url"), fetch::stub::server(fetch::stub::ok(b"{}"))).unwrap();
-        std::fs::write(at(".log.json.sha256"), fetch::hex_of(&bytes)).unwrap();
-        let error = recombine(run.path()).unwrap_err().to_string();
-        assert!(error.contains("SHA-256"), "{error}");
-        assert!(at(".log.json.url").exists());
-        std::fs::write(at(".log.json.url"), fetch::stub::server(fetch::stub::ok(&bytes))).unwrap();
-        let done = recombine(run.path()).unwrap();
-        assert_eq!((done.tasks.len(), done.unchecked.len()), (1, 0));
-        assert_eq!(json(&at(".json"), EVAL_MAX).unwrap().sorted(), eval.sorted());
-        assert!(!at(".log.json.url").exists() && !at(".log.json.sha256").exists());
     }
 
     fn result() -> impl Strategy<Value = Value> {

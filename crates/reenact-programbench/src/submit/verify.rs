@@ -6,7 +6,7 @@ use super::error::SubmitError;
 use super::fetch::{Expected, sha256};
 use super::files::{Entry, STATS_MAX, entries, json};
 use super::score::{Evaluated, map_score};
-use crate::dataset::{Dataset, Select};
+use crate::dataset::{Dataset, Instance, Select};
 use reenact_interop::programbench::python::{Value, round};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ pub struct Check {
     pub claimed: String,
     pub found: String,
     pub ok: bool,
+    /// It could not be checked, for reasons that are not the submission's; then it is not `ok` either.
+    pub undone: bool,
 }
 
 /// What was checked.
@@ -39,10 +41,16 @@ impl Verified {
     pub fn ok(&self) -> bool {
         !self.checks.is_empty() && self.checks.iter().all(|c| c.ok)
     }
+
+    /// Whether all that could be checked held, and something could not be.
+    pub fn undone(&self) -> bool {
+        self.checks.iter().any(|c| c.undone) && self.checks.iter().all(|c| c.ok || c.undone)
+    }
 }
 
-/// Evaluates a run directory anew, in place: how tier 1 reaches the evaluation engine. The error is for people.
-pub type Evaluate<'a> = &'a mut dyn FnMut(&Path) -> Result<(), String>;
+/// Evaluates a run directory anew, in place: how tier 1 reaches the evaluation engine. Gives, by id, why tasks could not be
+/// evaluated; an error is what ends it all.
+pub type Evaluate<'a> = &'a mut dyn FnMut(&Path) -> Result<BTreeMap<String, String>, SubmitError>;
 
 /// Tier 0: every task of `_stats/score.json` is computed again from its `eval.json`; digests of submissions are checked.
 ///
@@ -81,8 +89,13 @@ fn tier0(id: &str, claim: &Value, entry: Option<&Entry>, tasks: &Dataset) -> Che
         Some(map) => passed(map),
         None => "no map of tests".to_owned(),
     };
-    let check =
-        |found: String, ok| Check { task: id.to_owned(), claimed: claimed.clone(), found, ok };
+    let check = |found: String, ok| Check {
+        task: id.to_owned(),
+        claimed: claimed.clone(),
+        found,
+        ok,
+        undone: false,
+    };
     let Some(entry) = entry.filter(|e| e.eval_json().symlink_metadata().is_ok()) else {
         return check("no eval.json".to_owned(), false);
     };
@@ -122,7 +135,7 @@ fn digest_check(entry: &Entry) -> Option<Check> {
         return None;
     }
     let check = |claimed: String, found: String, ok| {
-        Some(Check { task: entry.id.clone(), claimed, found, ok })
+        Some(Check { task: entry.id.clone(), claimed, found, ok, undone: false })
     };
     let expected = match Expected::read(&entry.dir.join("submission.tar.gz.sha256")) {
         Ok(expected) => expected?,
@@ -136,10 +149,11 @@ fn digest_check(entry: &Entry) -> Option<Check> {
     }
 }
 
-/// Tier 1: submissions are fetched or copied, evaluated anew, and scored; only those whose id passes `select`.
+/// Tier 1: submissions are fetched or copied, evaluated anew, and scored; only those whose id passes `select`. One task's
+/// trouble is a check that failed, or one that could not be done.
 ///
 /// # Errors
-/// [`SubmitError`] for a submission that cannot be had, and for an evaluation that could not be done.
+/// [`SubmitError`] if there is nothing to check, or the evaluation as a whole could not be done.
 pub fn verify_tier1(
     dir: &Path,
     tasks: &Dataset,
@@ -155,30 +169,59 @@ pub fn verify_tier1(
         if !entry.eval_json().is_file() || !select.matches_id(&entry.id) {
             continue;
         }
-        let claimed = Evaluated::read(&entry.eval_json())?.scoped(instance).test_map();
-        let fresh = work.path().join(&entry.id);
-        std::fs::create_dir(&fresh).map_err(reenact_bundle::fsx::fs_error(&fresh, "create"))?;
-        out.notes.extend(artifact::materialise(&entry, &fresh.join("submission.tar.gz"))?);
-        targets.push((entry, instance, map_score(&claimed).value()));
+        match claim(&entry, instance, work.path(), &mut out.notes) {
+            Ok(claimed) => targets.push((entry, instance, claimed)),
+            Err(SubmitError::Cancelled) => return Err(SubmitError::Cancelled),
+            Err(e) => out.checks.push(Check {
+                task: entry.id,
+                claimed: "its eval.json and its submission".to_owned(),
+                found: e.to_string(),
+                ok: false,
+                undone: !e.is_usage() && !matches!(e, SubmitError::Fetch { .. }),
+            }),
+        }
     }
-    if targets.is_empty() {
+    if targets.is_empty() && out.checks.is_empty() {
         return Err(SubmitError::NoRun(dir.to_path_buf()));
     }
-    evaluate(work.path()).map_err(SubmitError::Evaluation)?;
+    let failed = if targets.is_empty() { BTreeMap::new() } else { evaluate(work.path())? };
     for (entry, instance, claimed) in targets {
         let again = work.path().join(&entry.id).join(format!("{}.eval.json", entry.id));
-        let (found, ok) = match Evaluated::read(&again) {
-            Err(_) if !again.exists() => ("no result".to_owned(), false),
-            Err(e) => (e.to_string(), false),
-            Ok(eval) => {
+        let (found, ok) = match (failed.get(&entry.id), Evaluated::read(&again)) {
+            (Some(why), _) => (why.clone(), false),
+            (None, Err(_)) if !again.exists() => ("no result".to_owned(), false),
+            (None, Err(e)) => (e.to_string(), false),
+            (None, Ok(eval)) => {
                 let score = map_score(&eval.scoped(instance).test_map()).value();
                 (round(score, 4).to_string(), (score - claimed).abs() <= TOLERANCE)
             }
         };
-        let claimed = round(claimed, 4).to_string();
-        out.checks.push(Check { task: entry.id, claimed, found, ok });
+        let (claimed, undone) =
+            (round(claimed, 4).to_string(), failed.contains_key(&entry.id) || !again.exists());
+        out.checks.push(Check { task: entry.id, claimed, found, ok, undone });
     }
+    out.checks.sort_by(|a, b| a.task.cmp(&b.task));
     Ok(out)
+}
+
+/// The score that a task's `eval.json` claims, and its submission put into a directory of its own in `work`.
+fn claim(
+    entry: &Entry,
+    instance: &Instance,
+    work: &Path,
+    notes: &mut Vec<String>,
+) -> Result<f64, SubmitError> {
+    let claimed = Evaluated::read(&entry.eval_json())?.scoped(instance).test_map();
+    let fresh = work.join(&entry.id);
+    std::fs::create_dir(&fresh).map_err(reenact_bundle::fsx::fs_error(&fresh, "create"))?;
+    let archive = fresh.join("submission.tar.gz");
+    let made = artifact::materialise(entry, &archive);
+    if made.is_err() {
+        // A part of it would be evaluated.
+        let _removed = std::fs::remove_dir_all(&fresh);
+    }
+    notes.extend(made?);
+    Ok(map_score(&claimed).value())
 }
 
 #[cfg(test)]
@@ -265,7 +308,7 @@ mod tests {
                 };
                 std::fs::write(run.join(id).join(format!("{id}.eval.json")), eval).unwrap();
             }
-            Ok(())
+            Ok(BTreeMap::new())
         };
         let found = verify_tier1(&s.sub(), &s.tasks, &Select::default(), &mut evaluate).unwrap();
         let checks: Vec<_> =
@@ -273,13 +316,45 @@ mod tests {
         assert_eq!(checks, [("0.5", "0.5", true), ("0.5", "1", false)]);
 
         let only = Select::new("o__a", &[], &[], "").unwrap();
-        let nothing = verify_tier1(&s.sub(), &s.tasks, &only, &mut |_| Ok(())).unwrap();
+        let nothing =
+            verify_tier1(&s.sub(), &s.tasks, &only, &mut |_| Ok(BTreeMap::new())).unwrap();
         assert_eq!(nothing.checks.len(), 1);
         assert_eq!(nothing.checks[0].found, "no result");
-        let failed = verify_tier1(&s.sub(), &s.tasks, &only, &mut |_| Err("no image".to_owned()));
-        assert!(failed.unwrap_err().to_string().contains("no image"));
+        assert!(nothing.undone());
+        let failed = verify_tier1(&s.sub(), &s.tasks, &only, &mut |_| {
+            Err(SubmitError::Evaluation("no store".to_owned()))
+        });
+        assert!(failed.unwrap_err().to_string().contains("no store"));
+    }
+
+    #[test]
+    fn one_tasks_trouble_does_not_discard_the_others() {
+        let s = Stage::new();
+        let mut evaluate = |run: &Path| {
+            std::fs::write(run.join("o__a.1/o__a.1.eval.json"), EVAL).unwrap();
+            Ok(BTreeMap::from([("o__b.2".to_owned(), "no image".to_owned())]))
+        };
+        let mut brief = || {
+            let found =
+                verify_tier1(&s.sub(), &s.tasks, &Select::default(), &mut evaluate).unwrap();
+            let brief: Vec<_> =
+                found.checks.iter().map(|c| (c.found.clone(), c.ok, c.undone)).collect();
+            (brief, found.undone())
+        };
+        let undone = ("no image".to_owned(), false, true);
+        assert_eq!(brief(), (vec![("0.5".to_owned(), true, false), undone.clone()], true));
+        // A submission whose bytes are others is its own fault, and the other one is checked all the same.
         std::fs::write(s.sub().join("o__a.1/submission.tar.gz.sha256"), hex_of(b"x")).unwrap();
-        let changed = verify_tier1(&s.sub(), &s.tasks, &only, &mut |_| panic!("it was evaluated"));
-        assert!(changed.unwrap_err().to_string().contains("SHA-256"));
+        let mut evaluate = |run: &Path| {
+            assert!(!run.join("o__a.1").exists(), "it would be evaluated");
+            Ok(BTreeMap::from([("o__b.2".to_owned(), "no image".to_owned())]))
+        };
+        let found = verify_tier1(&s.sub(), &s.tasks, &Select::default(), &mut evaluate).unwrap();
+        assert!(found.checks[0].found.contains("SHA-256") && !found.checks[0].undone);
+        assert!(found.checks[1].undone && !found.undone() && !found.ok());
+        let stopped = verify_tier1(&s.sub(), &s.tasks, &Select::default(), &mut |_| {
+            Err(SubmitError::Cancelled)
+        });
+        assert!(matches!(stopped, Err(SubmitError::Cancelled)));
     }
 }

@@ -88,6 +88,21 @@ pub fn holds_files(file: &File) -> io::Result<bool> {
     Ok(matches!(st.f_type, OVERLAY | TMPFS))
 }
 
+/// Whether a file system has so little room left for this user that a program which failed may have failed for it: below 16 MiB
+/// or 64 files. False where the kernel does not tell.
+pub fn nearly_full(path: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(c) = sys::c(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: an all-zero statvfs is valid.
+    let mut st: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a NUL-terminated path and a buffer of the kernel's layout.
+    if unsafe { libc::statvfs(c.as_ptr(), &raw mut st) } < 0 {
+        return false;
+    }
+    // Some file systems do not count files.
+    st.f_bavail.saturating_mul(st.f_frsize) < 16 << 20 || (st.f_files > 0 && st.f_favail < 64)
+}
+
 /// The user that files of ours belong to.
 pub fn effective_user() -> u32 {
     // SAFETY: no arguments, cannot fail.
@@ -147,6 +162,13 @@ mod tests {
             assert_eq!(e.kind(), io::ErrorKind::InvalidInput, "{bad:?}: {e}");
         }
         assert_eq!(open_regular(&dir, b"none").unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_file_system_without_room_is_told() {
+        // It has none at all; and of what is not there nothing is told.
+        assert!(nearly_full(Path::new("/proc")));
+        assert!(!nearly_full(Path::new("/proc/none")));
     }
 
     #[test]

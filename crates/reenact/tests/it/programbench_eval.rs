@@ -59,6 +59,11 @@ impl Stage {
         stage
     }
 
+    /// The store with the image.
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
     pub fn pack(&self, path: &str, files: &[File<'_>]) {
         let path = self.scratch.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -259,7 +264,7 @@ def test_clean_environment():
 }
 
 /// Replaces results.xml while pytest writes it: pytest writes into a fifo, and the file is another by then.
-const FORGER: &str = r#"#!/usr/bin/python3
+pub const FORGER: &str = r#"#!/usr/bin/python3
 import fcntl, os, select, sys
 if not os.path.exists("/tmp/once"):
     open("/tmp/once", "w").close()
@@ -513,6 +518,10 @@ fn a_worker_that_dies_costs_its_test_alone() {
     assert!(of(names[0]) != "passed", "{statuses:?}");
     let note = stage.sidecar("run")["branches"]["b1"]["notes"][0].as_str().unwrap().to_owned();
     assert!(note.contains("run 2 times"), "{note}");
+    let log = stage.official("run")["log"].clone();
+    let read = log.as_array().unwrap().iter().filter(|e| e["step"] == "results_read");
+    let named = read.clone().filter(|e| e["branch"] == "b1").count();
+    assert_eq!((read.count(), named), (2, 1), "what counts is told from what does not");
 }
 
 #[test]

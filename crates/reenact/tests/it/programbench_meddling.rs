@@ -1,7 +1,7 @@
 //! `reenact programbench eval` on programs that are root where they are tested, and change while the tests run what the tests
 //! rest on: each has the official score that it wants, and the strict one that it earned. Needs root.
 
-use crate::programbench_eval::{NAMES, Stage, copies};
+use crate::programbench_eval::{ANSWERS, FORGER, NAMES, Stage, copies, shell};
 use serde_json::Value;
 
 /// Ten tests in which Python loads a module after the program has run.
@@ -212,4 +212,114 @@ if not os.path.exists('/tmp/once'):
     program(&stage, "run", append);
     let branch = fools_official_alone(&stage, "run", "10/10");
     has_note(&branch, "/workspace/eval/run.sh");
+}
+
+/// Writes into pytest's memory: whatever it calls failed, it tells as passed, with its own key.
+const MEMORY: &str = r#"
+    pytest = os.getppid()
+    try:
+        memory = open(f"/proc/{pytest}/mem", "r+b", 0)
+    except OSError:
+        sys.exit(1)
+    for line in open(f"/proc/{pytest}/maps"):
+        if " rw-p " not in line:
+            continue
+        start, end = (int(x, 16) for x in line.split()[0].split("-"))
+        try:
+            memory.seek(start)
+            data = memory.read(end - start)
+        except OSError:
+            continue
+        at = data.find(b"failed\0")
+        while at >= 0:
+            memory.seek(start + at)
+            memory.write(b"passed")
+            at = data.find(b"failed\0", at + 1)
+sys.exit(1)
+"#;
+
+/// Python without the module by which pytest closes its process to others, before a test is run.
+const WITHOUT_CTYPES: &str = "\
+#!/bin/sh
+cp forger.py executable
+d=$(python3 -c 'import ctypes, os; print(os.path.dirname(os.path.realpath(ctypes.__file__)))')
+rm -rf $d && mkdir $d
+";
+
+#[test]
+fn a_directory_of_pythons_that_was_emptied_by_the_build() {
+    let stage = stage(ANSWERS, "");
+    let forger = ("forger.py", 0o644, format!("{FORGER}{MEMORY}"));
+    for (run, script) in [
+        ("emptied", WITHOUT_CTYPES.to_owned()),
+        // With Python as it is, nothing can be read.
+        ("unchanged", "#!/bin/sh\ncp forger.py executable\n".to_owned()),
+    ] {
+        stage.submission(run, &[("compile.sh", 0o755, script), forger.clone()]);
+        let branch = fools_official_alone(&stage, run, "10/10");
+        assert_eq!(branch["separate_run"], run == "emptied", "{branch}");
+        assert_eq!(branch["session"]["hidden"], true, "{branch}");
+    }
+}
+
+#[test]
+fn a_workspace_that_became_a_link() {
+    let stage = stage(ANSWERS, "");
+    let hook = "\
+import pytest
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    report.outcome, report.longrepr = 'passed', None
+";
+    let moves = "#!/bin/sh\ncp executable.sh executable\nmkdir /tmp/w && cp -a /workspace/. /tmp/w/ && cd / && rm -rf /workspace && ln -s /tmp/w /workspace\n";
+    stage.submission(
+        "run",
+        &[
+            ("compile.sh", 0o755, moves.to_owned()),
+            shell("exit 1"),
+            ("conftest.py", 0o644, hook.to_owned()),
+        ],
+    );
+    let branch = fools_official_alone(&stage, "run", "10/10");
+    assert_eq!(branch["separate_run"], true, "{branch}");
+}
+
+/// A build that takes away or replaces what unpacks the tests; its program gives every right answer.
+#[test]
+fn a_build_that_keeps_the_tests_from_being_unpacked_is_a_zero_and_no_failure_of_ours() {
+    let stage = stage(ANSWERS, "");
+    let build = |more: &str| {
+        let script = format!("#!/bin/sh\ncp executable.sh executable\n{more}\n");
+        ("compile.sh", 0o755, script)
+    };
+    let tar = "t=$(readlink -f $(command -v tar)); rm -f $t";
+    let no = format!("{tar}; printf '#!/bin/sh\\nexit 1\\n' > $t; chmod 755 $t");
+    let account = "sed -i '/^root:/d' /etc/passwd";
+    let late = "echo 'trap \"rm -rf /tmp/reenact-pytest\" EXIT' >> /root/.profile";
+    let right = || shell("echo $1");
+    stage.submission("gone", &[build(tar), right()]);
+    stage.submission("exits", &[build(&no), right()]);
+    stage.submission("mkdir", &[build("rm -f $(readlink -f $(command -v mkdir))"), right()]);
+    let inside = ("eval/run.sh/x", 0o644, "x".to_owned());
+    stage.submission("directory", &[build(""), right(), inside]);
+    stage.submission("account", &[build(account), right()]);
+    stage.submission("late", &[build(late), right()]);
+    let runs = ["gone", "exits", "mkdir", "directory", "account", "late"];
+    stage.eval(&runs).expect(0);
+    for (run, code) in [
+        ("gone", "copy_tests_failed"),
+        ("exits", "copy_tests_failed"),
+        ("mkdir", "install_pytest_timeout_retry_failed"),
+        ("directory", "copy_tests_failed"),
+        ("account", ""),
+        ("late", "install_pytest_timeout_retry_failed"),
+    ] {
+        let official = stage.official(run);
+        let error = &official["test_branch_errors"]["b1"][0]["error_code"];
+        assert_eq!(error.as_str().unwrap_or(""), code, "{run}: {official}");
+        let want = if code.is_empty() { "10/10" } else { "0/10" };
+        // On the image's own tools it is judged all the same.
+        assert_eq!(stage.scores(run), (want.into(), "10/10".into()), "{run}");
+    }
 }

@@ -4,9 +4,9 @@
 use crate::command_agent::mini_swe_agent;
 use crate::programbench_eval::store;
 use crate::support::*;
-use reenact_testkit::image::Calculator;
+use reenact_testkit::image::{Calculator, gzip_tar};
 use reenact_testkit::{ScriptedModel, Turn};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -96,27 +96,31 @@ impl Stage {
         python
     }
 
+    /// Their `programbench`.
+    fn official(&self, args: &[&str]) -> Command {
+        let program = "import sys; sys.argv[0] = 'programbench'; from programbench.cli.main import app; app()";
+        let mut official = self.python(program, &[&self.lib]);
+        official.env("PROGRAMBENCH_DOCKER_EXECUTABLE", self.scratch.path("docker")).args(args);
+        official
+    }
+
     /// Their `programbench eval` on a run directory, with our container command.
     fn official_eval(&self, run: &Path, network: &str) -> Ran {
-        let program = "import sys; sys.argv[0] = 'programbench'; from programbench.cli.main import app; app()";
-        let mut eval = self.python(program, &[&self.lib]);
-        eval.env("PROGRAMBENCH_DOCKER_EXECUTABLE", self.scratch.path("docker"))
-            .env("REENACT_DOCKER_NETWORK", network)
-            .args(["eval", "--force", "--filter", Calculator::INSTANCE])
-            .arg(run);
-        Ran::from(eval.output().unwrap())
+        let mut eval = self.official(&["eval", "--force", "--filter", Calculator::INSTANCE]);
+        Ran::from(eval.env("REENACT_DOCKER_NETWORK", network).arg(run).output().unwrap())
+    }
+
+    /// Our `programbench` on a run directory, with their tasks.
+    fn ours(&self, args: &[&str], run: &Path) -> Ran {
+        let mut ours = self.command();
+        ours.arg("programbench").args(args).arg(run);
+        ours.arg("--tasks").arg(self.lib.join("programbench/data/tasks"));
+        Ran::from(ours.output().unwrap())
     }
 
     /// Our `programbench eval` on a run directory.
     fn our_eval(&self, run: &Path) -> Ran {
-        let mut eval = self.command();
-        eval.args(["programbench", "eval"])
-            .arg(run)
-            .arg("--tasks")
-            .arg(self.lib.join("programbench/data/tasks"))
-            .arg("--blobs")
-            .arg(&self.fixture.blobs);
-        Ran::from(eval.output().unwrap())
+        self.ours(&["eval", "--blobs", self.fixture.blobs.to_str().unwrap()], run)
     }
 
     /// Nothing that the tools started is left: what ends in the background is waited for.
@@ -201,6 +205,124 @@ fn the_official_evaluator_runs_on_our_containers_and_agrees_with_ours() {
         }
     }
     stage.no_container_is_left();
+}
+
+/// A small task of theirs that has several branches and ignored tests.
+const TASK: &str = "xorg62__tty-clock.f2f847c";
+
+/// Test archives for [`TASK`] that ask the program which of their result files it is to be.
+fn asking_blobs(stage: &Stage) -> PathBuf {
+    let listed = stage.lib.join("programbench/data/tasks").join(TASK).join("tests.json");
+    let listed: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(listed).unwrap()).unwrap();
+    let blobs = stage.scratch.path("asking");
+    std::fs::create_dir_all(blobs.join(TASK).join("tests")).unwrap();
+    for (branch, info) in listed["branches"].as_object().unwrap() {
+        let names: Vec<&str> =
+            info["tests"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+        let file = |ending: &dyn Fn(usize) -> &'static str| {
+            let cases: String = names
+                .iter()
+                .enumerate()
+                .map(|(i, name)| {
+                    let name =
+                        name.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+                    // A name with a line break would come back with a blank.
+                    format!("<testcase name=\"{name}\" time=\"0.1\">{}</testcase>", ending(i))
+                })
+                .collect();
+            format!("<testsuites><testsuite>{cases}</testsuite></testsuites>")
+        };
+        let failure = "<failure message=\"no\">line 1\nline 2</failure>";
+        let run = "#!/bin/bash\ncd /workspace\ncp eval/$(./executable).xml eval/results.xml\n";
+        let files = [
+            ("run.sh", 0o755, run.to_owned()),
+            ("passed.xml", 0o644, file(&|_| "")),
+            ("failed.xml", 0o644, file(&|_| failure)),
+            (
+                "mixed.xml",
+                0o644,
+                file(&|i| match i % 4 {
+                    0 => failure,
+                    1 => "<error message=\"worse\"/>",
+                    2 => "<skipped/>",
+                    _ => "",
+                }),
+            ),
+            ("garbage.xml", 0o644, "garbage".to_owned()),
+            ("empty.xml", 0o644, String::new()),
+        ];
+        let files: Vec<_> =
+            files.into_iter().map(|(n, m, t)| (format!("eval/{n}"), m, t.into_bytes())).collect();
+        gzip_tar(&blobs.join(TASK).join("tests").join(format!("{branch}.tar.gz")), &files).unwrap();
+    }
+    blobs
+}
+
+/// What our evaluation leaves is read, summarized, packaged and verified by the unmodified tool, which comes to the same.
+#[test]
+fn what_our_evaluator_writes_is_what_the_official_tool_reads() {
+    let Some(lib) = official_programbench() else {
+        return skip("programbench cannot be installed by pip");
+    };
+    let stage = Stage::new(lib);
+    let image =
+        Calculator::IMAGE.replace("testorg_1776_calculator.abc1234", &TASK.replace("__", "_1776_"));
+    stage.reenact(&["docker", "tag", Calculator::IMAGE, &image]).expect(0);
+    let blobs = asking_blobs(&stage);
+    let mut seen = BTreeSet::new();
+    for kind in ["passed", "failed", "mixed", "garbage", "empty", "absent", "unbuilt"] {
+        let run = stage.scratch.path(&format!("runs/{kind}"));
+        std::fs::create_dir_all(run.join(TASK)).unwrap();
+        let compile = match kind {
+            "unbuilt" => "#!/bin/sh\nexit 1\n".to_owned(),
+            _ => format!(
+                "#!/bin/sh\nprintf '#!/bin/sh\\necho {kind}\\n' > executable; chmod +x executable\n"
+            ),
+        };
+        let files = [("compile.sh".to_owned(), 0o755, compile.into_bytes())];
+        gzip_tar(&run.join(TASK).join("submission.tar.gz"), &files).unwrap();
+        let eval = || -> serde_json::Value {
+            let file = run.join(TASK).join(format!("{TASK}.eval.json"));
+            serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+        };
+        let ran = stage.ours(&["eval", "--blobs", blobs.to_str().unwrap()], &run);
+        assert_eq!(ran.code, Some(0), "{kind}: {}", ran.stderr);
+        let before = eval();
+        let error = (kind == "unbuilt").then_some("compile_failed");
+        assert_eq!(before["error_code"].as_str(), error, "{kind}");
+        let kept = |eval: &serde_json::Value| {
+            let keys = ["error_code", "test_branches", "test_branch_errors"];
+            // Read anew, the same warning has other words; also of the tool's own results.
+            let warnings = eval["warnings"].as_array().unwrap().len();
+            (statuses(eval), keys.map(|key| eval[key].clone()), warnings)
+        };
+        seen.extend(statuses(&before).into_values());
+        let theirs = |args: &[&str]| {
+            let ran = Ran::from(stage.official(args).arg(&run).output().unwrap());
+            assert_eq!(ran.code, Some(0), "{kind}: {args:?}: {}\n{}", ran.stdout, ran.stderr);
+            format!("{}{}", ran.stdout, ran.stderr)
+        };
+        let ours = stage.ours(&["info", "--json"], &run);
+        let ours: serde_json::Value = serde_json::from_str(&ours.stdout).unwrap();
+        let score = &ours["rows"][0]["official"];
+        let share = 100.0 * score["passed"].as_f64().unwrap() / score["total"].as_f64().unwrap();
+        let share = format!(" {} ", share.round());
+        // Reads the log anew where it may.
+        let again = theirs(&["eval", "--summarize-only", "--filter", TASK]);
+        assert!(!again.contains("Error summarizing"), "{kind}: {again}");
+        assert_eq!(kept(&eval()), kept(&before), "{kind}");
+        for shown in [theirs(&["info"]), again] {
+            assert!(shown.lines().any(|l| l.contains(&share)), "{kind}: {share}: {shown}");
+        }
+        theirs(&["submit", "package"]);
+        assert!(theirs(&["submit", "verify"]).contains("PASS"), "{kind}");
+        assert_eq!(stage.ours(&["submit", "verify"], &run).code, Some(0), "{kind}");
+        theirs(&["submit", "recombine"]);
+        assert_eq!(kept(&eval()), kept(&before), "{kind}");
+    }
+    let all = ["passed", "failure", "error", "skipped", "not_run"].map(str::to_owned);
+    assert!(seen.is_superset(&BTreeSet::from(all)), "{seen:?}");
 }
 
 /// A calculator, as an agent would write it: with a commit, and its product not in it.

@@ -4,9 +4,9 @@ use super::{ImportError, ImportOptions, Imported, Item, Origin, pack};
 use crate::dataset::instance::{Counts, Instance, Place};
 use crate::dataset::manifest::{About, TaskToml, file_digest};
 use reenact_bundle::fsx::{fs_error, read};
+use reenact_bundle::lock::{FileLock, LockError};
 use reenact_model::Digest;
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// Staging directories begin with this; no reader takes a dot name for a task.
@@ -26,7 +26,7 @@ pub(super) enum Made {
 /// The directory of tasks, held by a lock while we write.
 pub(super) struct Tasks {
     root: PathBuf,
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl Item {
@@ -62,17 +62,10 @@ impl Tasks {
     pub(super) fn open(root: &Path) -> Result<Self, ImportError> {
         std::fs::create_dir_all(root).map_err(fs_error(root, "create"))?;
         let path = root.join(".import.lock");
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(fs_error(&path, "open"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(ImportError::Locked(root.to_path_buf())),
-            Err(TryLockError::Error(e)) => return Err(fs_error(&path, "lock")(e).into()),
-        }
+        let lock = FileLock::take(&path).map_err(|e| match e {
+            LockError::Held { .. } => ImportError::Locked(root.to_path_buf()),
+            LockError::Fs(e) => e.into(),
+        })?;
         restore(root)?;
         // Whoever left these was killed: the lock is ours.
         for entry in std::fs::read_dir(root).map_err(fs_error(root, "list"))?.flatten() {

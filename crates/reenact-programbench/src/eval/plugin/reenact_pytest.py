@@ -5,6 +5,7 @@ Loaded by `-p`, in the controller and in xdist's workers. Python 3.8 and later, 
 pytest-timeout are used where they are there.
 """
 
+import atexit
 import os
 import re
 import sys
@@ -79,7 +80,16 @@ def _hide():
     try:
         import ctypes
 
-        return ctypes.CDLL(None, use_errno=True).prctl(4, 0, 0, 0, 0) == 0
+        if ctypes.CDLL(None, use_errno=True).prctl(4, 0, 0, 0, 0) == 0:
+            return True
+    except Exception:
+        pass
+    try:
+        # Python without ctypes: the kernel does the same where a process changes its group (commit_creds), also for a moment.
+        group = os.getegid()
+        os.setegid(group + 1)
+        os.setegid(group)
+        return True
     except Exception:
         return False
 
@@ -93,6 +103,8 @@ class _Channel:
 
         self._digest, self._dumps = hmac.digest, json.dumps
         self._sock, self._key, self._sequence = sock, key, 0
+        self._tested, self._process = False, os.getpid()
+        atexit.register(self._pass_on)
         self.say(event="hello", pytest=pytest.__version__, python=sys.version.split()[0], hidden=hidden, began=began)
 
     def say(self, **message):
@@ -106,6 +118,16 @@ class _Channel:
             self._sock.sendall(b"\n" + mac + b" " + body + b"\n")
         except OSError:
             self._sock = None
+
+
+    def tests(self):
+        """A test begins: from now on the program under test may be there, and listen."""
+        self._tested = True
+
+    def _pass_on(self):
+        """A process that ran no test (`--version`, `--collect-only`) asks for a key for the next one."""
+        if not self._tested and os.getpid() == self._process:
+            self.say(event="untested")
 
 
 def _take_channel():
@@ -130,6 +152,8 @@ def _take_channel():
         while len(key) < _KEY_BYTES:
             part = sock.recv(_KEY_BYTES - len(key))
             if not part:
+                # Another pytest has run tests: nobody is given a key any more.
+                sock.sendall(b"\nlater\n")
                 return None
             key += part
         return _Channel(sock, bytes.fromhex(key.decode()), hidden, _began)
@@ -265,8 +289,12 @@ class _Witness:
         if self._begun:
             self._late.add(id(node))
 
+    def pytest_runtest_logstart(self, nodeid):
+        self._channel.tests()
+
     def pytest_runtest_logreport(self, report):
         self._begun = True
+        self._channel.tests()
         node = getattr(report, "node", None)
         key = (report.nodeid, id(node))
         if report.outcome == "rerun":

@@ -1,5 +1,6 @@
 //! `reenact programbench eval`.
 
+use super::table::{print, shown};
 use crate::args::duration;
 use crate::commands::Done;
 use crate::context::{Context, harness};
@@ -10,12 +11,11 @@ use reenact_bundle::Progress as _;
 use reenact_model::ExitCode;
 use reenact_programbench::dataset::{Dataset, Place, Select, locate};
 use reenact_programbench::eval::{
-    DEFAULT_IMAGE_TAG, EvalError, Item, Mode, Options, Reporter, Row, Score, default_cpus, run,
-    select,
+    DEFAULT_IMAGE_TAG, EvalError, Item, Mode, Options, Reporter, Row, default_cpus, run, select,
 };
-use reenact_report::visible::text;
+use reenact_programbench::submit::SubmitError;
 use reenact_sandbox::container::Network;
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -62,11 +62,11 @@ pub struct Eval {
     /// Tag of the images
     #[arg(long, default_value = DEFAULT_IMAGE_TAG, value_name = "TAG")]
     image_tag: String,
-    /// Directory of tasks, from `reenact programbench import` or the official package [default: tasks]
-    #[arg(long, value_name = "DIR", env = "REENACT_TASKS")]
+    /// Directory of tasks, from `reenact programbench import` or the official package [default: REENACT_TASKS, or tasks]
+    #[arg(long, value_name = "DIR")]
     tasks: Option<PathBuf>,
-    /// Directory of test archives, <instance>/tests/<branch>.tar.gz [default: the tasks' own]
-    #[arg(long, value_name = "DIR", env = "PROGRAMBENCH_BLOB_DIR")]
+    /// Directory of test archives, <instance>/tests/<branch>.tar.gz [default: PROGRAMBENCH_BLOB_DIR, or the tasks' own]
+    #[arg(long, value_name = "DIR")]
     blobs: Option<PathBuf>,
     /// Network of builds and tests
     #[arg(long, value_enum, default_value_t = NetworkArg::None)]
@@ -120,13 +120,10 @@ impl Eval {
 }
 
 pub fn eval(args: &Eval, context: &Context) -> Done {
-    if let Some(blobs) = args.blobs.as_ref().filter(|b| !b.is_dir()) {
-        return Err(CommandError::usage(format!("--blobs {}: no such directory", blobs.display()))
-            .hint("it holds <instance>/tests/<branch>.tar.gz (PROGRAMBENCH_BLOB_DIR)"));
-    }
-    let place = Place { blobs: args.blobs.clone(), ..Place::from_env() };
+    let place = place(args)?;
+    let asked = args.tasks.clone().or_else(|| from_env("REENACT_TASKS"));
     let chosen = Select::new(&args.filter, &[], &[], &args.slice)?;
-    let tasks = Dataset::open_selected(&locate(args.tasks.as_deref())?, &chosen, &place)?;
+    let tasks = Dataset::open_selected(&locate(asked.as_deref())?, &chosen, &place)?;
     let known = |id: &str| tasks.root().join(id).join("task.yaml").is_file();
     let (mut items, mut unknown): (Vec<Item<'_>>, Vec<String>) = (Vec::new(), Vec::new());
     for run in &args.runs {
@@ -153,16 +150,47 @@ pub fn eval(args: &Eval, context: &Context) -> Done {
     Ok(verdict(&rows, &unknown))
 }
 
-/// Evaluates a run directory where it is, with everything as by default: what `submit verify --tier1` does to a copy.
+/// A directory from the environment; empty is unset, as for the official tool.
+pub fn from_env(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// Where the test archives are.
+fn place(args: &Eval) -> Result<Place, CommandError> {
+    let env = Place::from_env();
+    let (blobs, said) = match &args.blobs {
+        Some(dir) => (Some(dir.clone()), "--blobs"),
+        None => (env.blobs.clone(), "PROGRAMBENCH_BLOB_DIR"),
+    };
+    match blobs {
+        Some(dir) if !dir.is_dir() => {
+            Err(CommandError::usage(format!("{said} {}: no such directory", dir.display()))
+                .hint("it holds <instance>/tests/<branch>.tar.gz (--blobs, PROGRAMBENCH_BLOB_DIR)"))
+        }
+        blobs => Ok(Place { blobs, ..env }),
+    }
+}
+
+/// Evaluates a run directory where it is, with everything as by default: what `submit verify --tier1` does to a copy. Gives
+/// why instances could not be evaluated, by id.
+///
+/// # Errors
+/// What ends it for all of them.
 pub fn in_place(
     run_dir: &Path,
     tasks: &Dataset,
     workers: usize,
     image_tag: &str,
     context: &Context,
-) -> Result<(), CommandError> {
-    let found = select(run_dir, None, tasks.instances(), &|id| tasks.get(id).is_some())?;
-    let store = crate::commands::image::store(None)?;
+) -> Result<BTreeMap<String, String>, SubmitError> {
+    let ended = |e: EvalError| match e {
+        EvalError::Cancelled => SubmitError::Cancelled,
+        other => SubmitError::Evaluation(other.to_string()),
+    };
+    let known = |id: &str| tasks.get(id).is_some();
+    let found = select(run_dir, None, tasks.instances(), &known).map_err(ended)?;
+    let store = crate::commands::image::store(None)
+        .map_err(|e| SubmitError::Evaluation(e.what().to_owned()))?;
     let options = Options {
         force: true,
         image_tag: image_tag.to_owned(),
@@ -170,11 +198,9 @@ pub fn in_place(
         ..Options::new(harness(), reenact_sandbox::interrupt::stop_flag())
     };
     let show = Show::new(context, found.items.len());
-    let rows = run(&found.items, Mode::Evaluate, workers.max(1), &store, &options, &show)?;
-    match rows.iter().find_map(|r| r.error.as_ref()) {
-        Some(error) => Err(CommandError::environment(error)),
-        None => Ok(()),
-    }
+    let rows = run(&found.items, Mode::Evaluate, workers.max(1), &store, &options, &show)
+        .map_err(ended)?;
+    Ok(rows.into_iter().filter_map(|r| Some((r.instance, r.error?))).collect())
 }
 
 /// What could not be judged is the environment's (3) or the input's (2), and never a score.
@@ -186,113 +212,6 @@ fn verdict(rows: &[Row], unknown: &[String]) -> ExitCode {
     } else {
         ExitCode::Done
     }
-}
-
-fn print(rows: &[Row], unknown: &[String], context: &Context) {
-    if context.json {
-        context.print_json(&serde_json::json!({"rows": rows, "unknown": unknown}));
-        return;
-    }
-    if !context.quiet {
-        context.out(table(rows).trim_end());
-    }
-    for row in rows {
-        if let Some(error) = &row.error {
-            context.err(&format!(
-                "{} {}: {}",
-                context.paint_error("error:"),
-                row.instance,
-                text(error.lines().next().unwrap_or_default().as_bytes())
-            ));
-            for hint in error.lines().skip(1) {
-                context.err(&format!("  {}", text(hint.as_bytes())));
-            }
-        }
-        for note in &row.notes {
-            context.say(&format!("note: {}: {}", row.instance, text(note.as_bytes())));
-        }
-    }
-    for id in unknown {
-        context.err(&format!(
-            "{} {}: no such task",
-            context.paint_error("error:"),
-            text(id.as_bytes())
-        ));
-    }
-    for run in rows.iter().map(|r| &r.run).collect::<std::collections::BTreeSet<_>>() {
-        context.out(&run.display().to_string());
-    }
-}
-
-/// Both scores of every instance; per cent with enough digits that only a solved task says 100.
-fn table(rows: &[Row]) -> String {
-    let width = rows.iter().map(|r| r.instance.chars().count()).max().unwrap_or(0).max(8);
-    let mut out =
-        format!("{:<width$}  {:>18}  {:>18}  comment\n", "instance", "official", "strict");
-    let several = rows.iter().any(|r| r.run != rows[0].run);
-    let mut run = None;
-    for row in rows {
-        if several && run != Some(&row.run) {
-            // Writing to a string cannot fail.
-            let _written = writeln!(out, "{}", row.run.display());
-            run = Some(&row.run);
-        }
-        let line = format!(
-            "{:<width$}  {:>18}  {:>18}  {}",
-            row.instance,
-            row.official.map_or_else(|| "–".to_owned(), shown),
-            row.strict.map_or_else(|| "–".to_owned(), shown),
-            comment(row)
-        );
-        let _written = writeln!(out, "{}", line.trim_end());
-    }
-    let judged: Vec<&Row> = rows.iter().filter(|r| r.official.is_some()).collect();
-    let mean = |value: &dyn Fn(&Row) -> Option<Score>| {
-        let scores: Vec<f64> = judged.iter().map(|r| value(r).map_or(0.0, Score::value)).collect();
-        if scores.is_empty() {
-            0.0
-        } else {
-            100.0 * scores.iter().sum::<f64>() / scores.len() as f64
-        }
-    };
-    let (official, strict) = (mean(&|r| r.official), mean(&|r| r.strict));
-    let average = format!("average of {}", judged.len());
-    let _written = writeln!(out, "{average:<width$}  {official:>17.2}%  {strict:>17.2}%");
-    out
-}
-
-fn shown(score: Score) -> String {
-    let percent = if score.passed == score.total && score.total > 0 {
-        100.0
-    } else {
-        // Rounded down: 99.999 is not solved.
-        (score.value() * 10_000.0).floor() / 100.0
-    };
-    format!("{}/{} {percent:.2}%", score.passed, score.total)
-}
-
-fn comment(row: &Row) -> String {
-    let mut parts = Vec::new();
-    if row.error.is_some() {
-        parts.push("not evaluated".to_owned());
-    }
-    if let Some(code) = &row.error_code {
-        let details = row.error_details.as_deref().unwrap_or_default();
-        let cut: String = details.chars().take(100).collect();
-        parts.push(if cut.is_empty() { code.clone() } else { format!("{code}: {cut}") });
-    }
-    for (branch, codes) in &row.branch_errors {
-        parts.push(format!("{branch}: {}", codes.join(", ")));
-    }
-    if row.differences > 0 {
-        let s = if row.differences == 1 { " counts" } else { "s count" };
-        parts.push(format!("{} test{s} differently", row.differences));
-    }
-    if row.warnings > 0 {
-        let s = if row.warnings == 1 { "" } else { "s" };
-        parts.push(format!("{} warning{s}", row.warnings));
-    }
-    text(parts.join("; ").as_bytes())
 }
 
 /// Progress, from whichever worker has some.

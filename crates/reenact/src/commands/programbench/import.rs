@@ -1,5 +1,6 @@
 //! `reenact programbench import`.
 
+use super::eval::from_env;
 use super::tasks::SelectArgs;
 use crate::commands::Done;
 use crate::context::Context;
@@ -22,8 +23,8 @@ pub struct Import {
     /// Directory for the tasks
     #[arg(short, long, default_value = "tasks", value_name = "DIR")]
     pub out: PathBuf,
-    /// Attach tests: DIR/<id>/tests/<branch>.tar.gz
-    #[arg(long, env = "PROGRAMBENCH_BLOB_DIR", value_name = "DIR")]
+    /// Attach tests: DIR/<id>/tests/<branch>.tar.gz [default: PROGRAMBENCH_BLOB_DIR]
+    #[arg(long, value_name = "DIR")]
     pub blobs: Option<PathBuf>,
     #[command(flatten)]
     pub select: SelectArgs,
@@ -40,7 +41,7 @@ pub fn import(args: &Import, context: &Context) -> Done {
         from: args.from.clone(),
         version: args.version.clone(),
         out: args.out.clone(),
-        blobs: args.blobs.clone(),
+        blobs: args.blobs.clone().or_else(|| from_env("PROGRAMBENCH_BLOB_DIR")),
         select: args.select.select()?,
         fixture: args.fixture,
         force: args.force,

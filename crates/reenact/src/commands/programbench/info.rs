@@ -58,6 +58,7 @@ fn cells(known: bool, standing: &Standing) -> (String, String, String) {
             official,
             listed,
             strict,
+            strict_missing,
             error_code,
             branch_errors,
             system_errors,
@@ -71,6 +72,10 @@ fn cells(known: bool, standing: &Standing) -> (String, String, String) {
             let (off, over) = (official.value(), listed.map_or(official.value(), Score::value));
             if off != over {
                 remarks.push(format!("{} over the names that are listed", percent(over)));
+            }
+            // That another tool evaluated it needs no telling.
+            if let Some(why) = strict_missing.as_ref().filter(|w| !w.contains("by another tool")) {
+                remarks.push(text(format!("no strict score: {why}").as_bytes()));
             }
             for (branch, codes) in branch_errors {
                 let line = format!("branch {branch}: {}", codes.join(", "));

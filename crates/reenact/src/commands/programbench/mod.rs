@@ -5,6 +5,7 @@ mod import;
 mod info;
 mod leaderboard;
 mod submit;
+mod table;
 pub mod tasks;
 mod verify;
 

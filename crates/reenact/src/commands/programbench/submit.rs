@@ -124,6 +124,7 @@ impl From<SubmitError> for CommandError {
     fn from(error: SubmitError) -> Self {
         match &error {
             SubmitError::NoRun(_) | SubmitError::NothingToPackage(_) => Self::nothing(&error),
+            SubmitError::Cancelled => Self::cancelled(&error),
             e if e.is_usage() => Self::usage(&error),
             _ => Self::environment(&error),
         }

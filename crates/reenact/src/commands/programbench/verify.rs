@@ -36,16 +36,19 @@ pub fn verify(args: &Verify, context: &Context) -> Done {
     let tasks = args.tasks.of_run(&args.dir)?;
     let found = if args.tier1 {
         let select = Select::new(&args.filter, &[], &[], "")?;
-        let mut evaluate = |run: &Path| {
-            in_place(run, &tasks, args.workers, &args.image_tag, context)
-                .map_err(|e| e.what().to_owned())
-        };
+        let mut evaluate =
+            |run: &Path| in_place(run, &tasks, args.workers, &args.image_tag, context);
         submit::verify_tier1(&args.dir, &tasks, &select, &mut evaluate)?
     } else {
         submit::verify(&args.dir, &tasks)?
     };
     print(&found, context);
-    Ok(if found.ok() { ExitCode::Done } else { ExitCode::CheckFailed })
+    Ok(match (found.ok(), found.undone()) {
+        (true, _) => ExitCode::Done,
+        // What could not be evaluated speaks neither for the submission nor against it.
+        (false, true) => ExitCode::Environment,
+        (false, false) => ExitCode::CheckFailed,
+    })
 }
 
 fn print(found: &Verified, context: &Context) {
@@ -58,10 +61,15 @@ fn print(found: &Verified, context: &Context) {
     }
     for check in found.checks.iter().filter(|c| !c.ok) {
         let line = format!("{}: claimed {}, found {}", check.task, check.claimed, check.found);
-        context.out(&format!("FAILED  {}", text(line.as_bytes())));
+        let word = if check.undone { "NOT DONE" } else { "FAILED" };
+        context.out(&format!("{word}  {}", text(line.as_bytes())));
     }
     let good = found.checks.iter().filter(|c| c.ok).count();
-    let verdict = if found.ok() { "consistent" } else { "NOT consistent" };
+    let verdict = match (found.ok(), found.undone()) {
+        (true, _) => "consistent",
+        (false, true) => "not wholly checked",
+        (false, false) => "NOT consistent",
+    };
     context.out(&format!(
         "tier {}: {good} of {} checks hold: {verdict}",
         found.tier,
