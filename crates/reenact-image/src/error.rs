@@ -77,8 +77,8 @@ pub enum RegistryError {
         "{registry}: {message}\nSSL_CERT_FILE can name a PEM file of certificate authorities to trust"
     )]
     Certificate { registry: String, message: String },
-    #[error("{registry} speaks HTTPS only: leave --insecure out")]
-    Encrypted { registry: String },
+    #[error("{registry} speaks HTTPS only: leave --insecure out ({message})")]
+    Encrypted { registry: String, message: String },
     #[error("{registry} answers {what} with what we cannot use: {why}")]
     Nonsense { registry: String, what: String, why: String },
 }

@@ -3,6 +3,7 @@
 use crate::error::{ImageError, RegistryError, shown};
 use crate::progress::Progress;
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use ureq::http::{Request, Response};
 
@@ -78,11 +79,16 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Got {
     pub status: u16,
     response: Response<ureq::Body>,
+    /// Of the registry itself, asked without encryption.
+    unencrypted: bool,
 }
 
 pub(super) struct Http<'a> {
     agent: ureq::Agent,
     registry: String,
+    plain: bool,
+    /// Somebody was there.
+    answered: AtomicBool,
     patience: Patience,
     progress: &'a dyn Progress,
 }
@@ -99,7 +105,9 @@ impl<'a> Http<'a> {
         patience: Patience,
         progress: &'a dyn Progress,
     ) -> Result<Self, ImageError> {
-        let roots = if plain { None } else { reenact_net::roots()? };
+        // Without encryption they may still be wanted, where blobs or logins are elsewhere; a file that cannot be read is then
+        // no reason not to begin.
+        let roots = if plain { reenact_net::roots().ok().flatten() } else { reenact_net::roots()? };
         let config = reenact_net::config(reenact_net::is_loopback(registry), roots)
             .http_status_as_error(false)
             // Blobs are often elsewhere; logins do not go there.
@@ -110,7 +118,8 @@ impl<'a> Http<'a> {
             // Of one read: a download may take as long as it takes, but not stand still.
             .timeout_per_read(Some(Duration::from_secs(60)));
         let registry = registry.to_owned();
-        Ok(Self { agent: config.build().into(), registry, patience, progress })
+        let answered = AtomicBool::new(false);
+        Ok(Self { agent: config.build().into(), registry, plain, answered, patience, progress })
     }
 
     /// One try of one request.
@@ -131,7 +140,12 @@ impl<'a> Http<'a> {
         };
         let request = request.body(()).map_err(|e| unusable(e.to_string()))?;
         match self.agent.run(request) {
-            Ok(response) => Ok(Got { status: response.status().as_u16(), response }),
+            Ok(response) => {
+                self.answered.store(true, Ordering::Relaxed);
+                let own = wanted.url.strip_prefix("http://").unwrap_or_default();
+                let unencrypted = self.plain && own.starts_with(&format!("{}/", self.registry));
+                Ok(Got { status: response.status().as_u16(), response, unencrypted })
+            }
             Err(ureq::Error::BadUri(why)) => Err(unusable(shown(why.as_bytes()))),
             Err(ureq::Error::RequireHttpsOnly(why)) => {
                 Err(unusable(format!("{} is not encrypted", shown(why.as_bytes()))))
@@ -141,7 +155,10 @@ impl<'a> Http<'a> {
                 Err(if reenact_net::is_certificate_error(&error) {
                     let registry = self.registry.clone();
                     Failure::Final(RegistryError::Certificate { registry, message }.into())
-                } else if reenact_net::is_nobody_there(&error) {
+                } else if reenact_net::is_nobody_there(&error)
+                    // One that is gone for a moment is waited for.
+                    && !self.answered.load(Ordering::Relaxed)
+                {
                     Failure::Nobody { message }
                 } else {
                     Failure::Unreachable { message }
@@ -245,8 +262,8 @@ impl Got {
             status => {
                 let message = self.message();
                 // So do Go's server ("Client sent an HTTP request to an HTTPS server.") and nginx.
-                if status == 400 && message.contains("HTTPS") {
-                    RegistryError::Encrypted { registry }
+                if self.unencrypted && status == 400 && message.contains("HTTPS") {
+                    RegistryError::Encrypted { registry, message }
                 } else {
                     let why = format!("status {status}: {message}");
                     RegistryError::Nonsense { registry, what, why }

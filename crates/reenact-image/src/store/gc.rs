@@ -40,13 +40,18 @@ impl Store {
     /// [`ImageError::Io`].
     pub fn gc(&self, options: &GcOptions) -> Result<Gc, ImageError> {
         let mut gc = Gc { images: self.evict(options.limit, None)?, ..Gc::default() };
+        // One that resists does not keep the others from making room; it is told at the end.
+        let mut trouble = Ok(());
         for path in self.abandoned()? {
-            self.remove_scratch(&path)?;
-            gc.scratch += 1;
+            match self.remove_scratch(&path) {
+                Ok(()) => gc.scratch += 1,
+                Err(e) => trouble = Err(e),
+            }
         }
-        self.tidy_tmp()?;
-        self.tidy_blobs(options.downloads)?;
+        trouble = trouble.and(self.tidy_tmp());
+        trouble = trouble.and(self.tidy_blobs(options.downloads));
         let (layers, bytes) = self.sweep()?;
+        trouble?;
         (gc.layers, gc.bytes) = (layers, bytes);
         gc.left = self.sizes()?.iter().map(|(_, bytes)| bytes).sum();
         Ok(gc)
@@ -115,7 +120,7 @@ impl Store {
     /// Removes layers that no image and no living process uses; how many, and their bytes.
     pub(super) fn sweep(&self) -> Result<(usize, u64), ImageError> {
         let mut gone: Vec<PathBuf> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut removed) = (0, 0);
         {
             let changing = self.change()?;
             let mut used = self.leased(&changing)?;
@@ -127,14 +132,21 @@ impl Store {
                     continue;
                 }
                 // Out of the way at once; removing it takes its time, without the lock.
-                gone.extend(self.set_aside(&self.layer_dir(&digest))?);
+                let layer = self.layer_dir(&digest);
+                match self.set_aside(&layer)? {
+                    Some(place) if place == layer => {
+                        remove_tree(&layer).map_err(io_error(layer.display()))?;
+                        removed += 1;
+                    }
+                    place => gone.extend(place),
+                }
                 bytes += size;
             }
         }
         for path in &gone {
             remove_tree(path).map_err(io_error(path.display()))?;
         }
-        Ok((gone.len(), bytes))
+        Ok((gone.len() + removed, bytes))
     }
 
     /// Removes what dead processes were making or removing.

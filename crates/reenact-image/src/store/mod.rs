@@ -161,8 +161,11 @@ impl Store {
         // An ordinary umask or an archive without an entry for its root must not decide what containers see.
         write_json(&stage.path().join("layer.json"), record)?;
         let damaged = self.set_aside(&place)?;
+        if damaged.as_ref() == Some(&place) {
+            remove_tree(&place).map_err(io_error(place.display()))?;
+        }
         stage.publish(&place)?;
-        if let Some(damaged) = damaged {
+        if let Some(damaged) = damaged.filter(|d| *d != place) {
             // What cannot be removed now is removed by the next `gc`.
             remove_tree(&damaged).ok();
         }
@@ -170,16 +173,21 @@ impl Store {
     }
 
     /// Moves a directory out of the way at once, so that removing it can take its time; `None`: there is none, or somebody else
-    /// was quicker.
+    /// was quicker. Where not even a name can be written any more, it is given back in its place.
     pub(crate) fn set_aside(&self, from: &Path) -> Result<Option<PathBuf>, ImageError> {
         let tmp = self.tmp();
-        let place = tempfile::Builder::new()
-            .prefix(GONE)
-            .tempdir_in(&tmp)
-            .map_err(io_error(tmp.display()))?;
-        match std::fs::rename(from, place.path()) {
-            Ok(()) => Ok(Some(place.keep())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        let moved =
+            tempfile::Builder::new().prefix(GONE).make_in(&tmp, |to| std::fs::rename(from, to));
+        use std::io::ErrorKind::{NotFound, QuotaExceeded, StorageFull};
+        match moved {
+            Ok(moved) => moved
+                .keep()
+                .map(|((), place)| Some(place))
+                .map_err(|e| io_error(tmp.display())(e.error)),
+            Err(e) if e.kind() == NotFound => Ok(None),
+            Err(e) if matches!(e.kind(), StorageFull | QuotaExceeded) => {
+                Ok(Some(from.to_path_buf()))
+            }
             Err(e) => Err(io_error(from.display())(e)),
         }
     }

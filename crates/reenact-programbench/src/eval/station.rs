@@ -7,7 +7,7 @@ use super::output::{Output, text};
 use reenact_interop::programbench::LogEntry;
 use reenact_sandbox::container::{Container, ContainerSpec, Run, User};
 use reenact_sandbox::room::{Exec, ExecEnd, Executed, Input, Sinks};
-use reenact_sandbox::unpack::nearly_full;
+use reenact_sandbox::unpack::{Room, room};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -22,8 +22,11 @@ pub(super) const WORKSPACE: &str = "/workspace";
 const KEEP: usize = 64 << 10;
 /// A command that writes more than this is ended.
 const FLOOD: u64 = 4 << 30;
-/// Bytes of the disk that a container may have: as many as a submission may unpack to. With more, a full disk is its own doing.
-const OWN_DOING: u64 = 32 << 30;
+/// A container that holds more than this part of what was free when it started has filled a full disk itself: at least 4 GiB (a
+/// machine with less to spare cannot tell), at most 32 GiB, as many as a submission may unpack to.
+const OWN_PART: u64 = 8;
+const OWN_LEAST: u64 = 4 << 30;
+const OWN_MOST: u64 = 32 << 30;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Bytes of the image's `/etc/passwd` and `/etc/group` that are looked at.
 const ACCOUNTS: u64 = 1 << 20;
@@ -33,6 +36,8 @@ pub(super) struct Station<'a> {
     // Before the scratch directory: its overlay is on it.
     container: Container,
     scratch: Scratch<'a>,
+    /// With more bytes than these a full disk is the container's own doing.
+    own_doing: u64,
     image: String,
     /// There is nothing in it but the image.
     plain: bool,
@@ -99,6 +104,8 @@ impl<'a> Station<'a> {
         serial: bool,
     ) -> Result<Self, EvalError> {
         let scratch = Scratch::new(images)?;
+        let free = room(scratch.path()).map_or(u64::MAX, |room| room.bytes);
+        let own_doing = (free / OWN_PART).clamp(OWN_LEAST, OWN_MOST);
         let layers = over.iter().chain(&base.layers).cloned().collect();
         let mut spec = ContainerSpec::new(layers, scratch.path().to_path_buf());
         spec.network = options.network;
@@ -134,7 +141,7 @@ impl<'a> Station<'a> {
         env.insert("PYTEST_ADDOPTS".to_owned(), "--max-worker-restart=4".to_owned());
         let image = base.name.clone();
         let (plain, user, stop) = (over.is_empty(), account.user, &*options.stop);
-        let station = Self { container, scratch, image, plain, user, env, stop };
+        let station = Self { container, scratch, own_doing, image, plain, user, env, stop };
         // It must be there to be a command's directory.
         station.exec_in("/", &["mkdir", "-p", WORKSPACE])?;
         Ok(station)
@@ -244,7 +251,8 @@ impl<'a> Station<'a> {
     /// [`EvalError::DiskFull`].
     pub(super) fn has_room(&self) -> Result<(), EvalError> {
         let path = self.scratch.path();
-        if nearly_full(path) && !self.scratch.holds_more_than(OWN_DOING) {
+        if room(path).is_some_and(Room::is_little) && !self.scratch.holds_more_than(self.own_doing)
+        {
             return Err(EvalError::DiskFull { path: path.to_path_buf() });
         }
         Ok(())

@@ -51,7 +51,7 @@ pub(super) fn to_writer(
     let url = checked(url)?;
     let fail = |what: String| SubmitError::Fetch { url: url.to_owned(), what };
     let unreachable = |what: String| SubmitError::Unreachable { url: url.to_owned(), what };
-    let mut reply = agent()?.get(url).call().map_err(|e| match e {
+    let mut reply = agent(url)?.get(url).call().map_err(|e| match e {
         // What is not there is the submission's affair; what is not there just now is nobody's.
         ureq::Error::StatusCode(400..=407 | 409..=428 | 430..=499) => fail(e.to_string()),
         _ => unreachable(e.to_string()),
@@ -110,9 +110,12 @@ pub(super) fn checked(url: &str) -> Result<&str, SubmitError> {
     })
 }
 
-fn agent() -> Result<ureq::Agent, SubmitError> {
+fn agent(url: &str) -> Result<ureq::Agent, SubmitError> {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let local = reenact_net::is_loopback(authority);
     let roots = reenact_net::roots().map_err(|e| SubmitError::file(&e.path, e.why))?;
-    let config = reenact_net::config(false, roots)
+    let config = reenact_net::config(local, roots)
         .timeout_connect(Some(CONNECT))
         .timeout_global(Some(WHOLE))
         .max_redirects(5);

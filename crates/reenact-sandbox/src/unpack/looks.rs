@@ -88,19 +88,41 @@ pub fn holds_files(file: &File) -> io::Result<bool> {
     Ok(matches!(st.f_type, OVERLAY | TMPFS))
 }
 
-/// Whether a file system has so little room left for this user that a program which failed may have failed for it: below 16 MiB
-/// or 64 files. False where the kernel does not tell.
-pub fn nearly_full(path: &Path) -> bool {
+/// What a file system has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub bytes: u64,
+    /// `None`: they are not counted.
+    pub files: Option<u64>,
+}
+
+impl Room {
+    /// Whether a program that failed may have failed for want of it: below 16 MiB or 64 files.
+    pub fn is_little(self) -> bool {
+        self.bytes < 16 << 20 || self.files.is_some_and(|files| files < 64)
+    }
+
+    /// What of `statvfs(3)`'s figures is there for root, or for others; `None` where there are none (FUSE without `statfs`, proc,
+    /// a tmpfs without a limit).
+    fn of(st: &libc::statvfs, root: bool) -> Option<Self> {
+        let (blocks, files) =
+            if root { (st.f_bfree, st.f_ffree) } else { (st.f_bavail, st.f_favail) };
+        let files = (st.f_files > 0).then_some(files);
+        (st.f_blocks > 0).then(|| Self { bytes: blocks.saturating_mul(st.f_frsize), files })
+    }
+}
+
+/// What a file system has left for this user. `None` where it does not tell.
+pub fn room(path: &Path) -> Option<Room> {
     use std::os::unix::ffi::OsStrExt;
-    let Ok(c) = sys::c(path.as_os_str().as_bytes()) else { return false };
+    let c = sys::c(path.as_os_str().as_bytes()).ok()?;
     // SAFETY: an all-zero statvfs is valid.
     let mut st: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: a NUL-terminated path and a buffer of the kernel's layout.
     if unsafe { libc::statvfs(c.as_ptr(), &raw mut st) } < 0 {
-        return false;
+        return None;
     }
-    // Some file systems do not count files.
-    st.f_bavail.saturating_mul(st.f_frsize) < 16 << 20 || (st.f_files > 0 && st.f_favail < 64)
+    Room::of(&st, effective_user() == 0)
 }
 
 /// The user that files of ours belong to.
@@ -166,9 +188,21 @@ mod tests {
 
     #[test]
     fn a_file_system_without_room_is_told() {
-        // It has none at all; and of what is not there nothing is told.
-        assert!(nearly_full(Path::new("/proc")));
-        assert!(!nearly_full(Path::new("/proc/none")));
+        assert_eq!(room(Path::new("/proc")), None, "it does not tell");
+        assert_eq!(room(Path::new("/proc/none")), None);
+        let temp = tempfile::tempdir().unwrap();
+        assert!(room(temp.path()).unwrap().bytes > 0);
+        // An ext4 whose reserve is all that is left.
+        // SAFETY: an all-zero statvfs is valid.
+        let mut st: libc::statvfs = unsafe { std::mem::zeroed() };
+        (st.f_frsize, st.f_blocks, st.f_bfree, st.f_bavail) = (4096, 1 << 28, 1 << 23, 0);
+        (st.f_files, st.f_ffree, st.f_favail) = (1 << 20, 1 << 19, 1 << 19);
+        assert!(!Room::of(&st, true).unwrap().is_little());
+        assert!(Room::of(&st, false).unwrap().is_little());
+        (st.f_bavail, st.f_favail) = (1 << 23, 9);
+        assert!(Room::of(&st, false).unwrap().is_little(), "no files");
+        st.f_files = 0;
+        assert!(!Room::of(&st, false).unwrap().is_little(), "files are not counted");
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod remove;
 pub(crate) mod sys;
 mod walk;
 
-pub use looks::{data_segments, effective_user, holds_files, nearly_full, open_regular};
+pub use looks::{Room, data_segments, effective_user, holds_files, open_regular, room};
 pub use remove::remove_tree;
 pub use sys::Time;
 pub use walk::{Entry, Kind, walk};

@@ -597,6 +597,33 @@ fn a_full_disk_is_one_clear_error_and_leaves_no_part() {
 }
 
 #[test]
+fn gc_makes_room_where_not_one_more_file_can_be_made() {
+    need_root();
+    let images = Images::new();
+    let dir = images.s.root();
+    std::fs::create_dir(images.s.path("small")).unwrap();
+    shell("mkdir d; echo x > d/f; tar -cf little.tar d", dir);
+    let script = format!(
+        "mount -t tmpfs -o size=16m,nr_inodes=400 none small
+         {REENACT} image --store small/store import little.tar --name little
+         mkdir -p small/store/scratch/s-left/upper; cd small/store/scratch/s-left; : > .owner
+         n=0; while : > upper/$n; do n=$((n+1)); done 2>/dev/null
+         cd ../../../..; mkdir small/none 2>/dev/null || echo full
+         {REENACT} image --store small/store gc >&2; echo code=$?; ls small/store/scratch small/store/tmp; mkdir small/some && echo room"
+    );
+    let output = Command::new("unshare")
+        .args(["-m", "bash", "-c", &script])
+        .current_dir(dir)
+        .env_remove("REENACT_IMAGES")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told = "full\ncode=0\nsmall/store/scratch:\n\nsmall/store/tmp:\nroom\n";
+    assert!(text.ends_with(told), "{text}\n{errors}");
+}
+
+#[test]
 fn bad_input_is_one_clear_error() {
     let images = Images::new();
     let dir = images.s.root();
