@@ -230,7 +230,8 @@ fn an_interactive_shell_has_job_control_on_a_terminal_of_its_own() {
     let bench = Bench::with_terminals(SHELL);
     let screen = Screen::start(&bench);
     screen.line("PS1='in> ' ./executable --norc --noprofile -i; echo ended $?");
-    screen.wait_for("in>");
+    // The prompt, not the command line with it.
+    screen.wait_until("the prompt", |text| text.lines().any(|l| l.starts_with("in>")));
     screen.line("sleep 1000");
     bench.out("until pgrep -x sleep > /dev/null; do sleep 0.01; done");
     screen.keys("C-z");
@@ -238,6 +239,8 @@ fn an_interactive_shell_has_job_control_on_a_terminal_of_its_own() {
     screen.line("jobs | grep -c sleep; fg");
     screen.wait_for_line("1");
     screen.wait_until("fg", |text| text.lines().filter(|l| *l == "sleep 1000").count() == 1);
+    // The shell tells it before it lets go of the terminal.
+    bench.out("until ps -o stat= -C sleep | grep -qF +; do sleep 0.01; done");
     screen.keys("C-c");
     bench.out(&format!("{TMUX} resize-window -t 0 -x 90 -y 20"));
     screen.line("until [ \"$(stty size)\" = '20 90' ]; do sleep 0.02; done; echo resized");

@@ -82,7 +82,7 @@ fn commands_run_as_the_user_in_the_workspace_and_their_files_stay() {
 fn what_is_left_in_the_background_lives_on_and_a_timeout_kills_its_own_session() {
     every_mode(|mode, room| {
         run(room, "setsid sleep 300 > /dev/null 2>&1 & (while :; do echo x; sleep 0.05; done) &");
-        assert!(run_count(room) > 0, "{mode}");
+        run(room, "until pgrep -fx 'sleep 300'; do :; done");
         let exec = Exec { wall: Some(Duration::from_millis(300)), ..sh("sleep 300 & sleep 301") };
         assert_eq!(room.exec(exec).unwrap().end, ExecEnd::WallLimit, "{mode}");
         let left = run(room, "pgrep -a sleep").0;
@@ -216,7 +216,12 @@ fn a_listener_in_the_room_is_served_from_outside_and_there_is_no_other_network()
 fn the_end_of_the_room_ends_everything() {
     let room = Room::start(&spec(Isolation::default()), Box::new(|_| {})).unwrap();
     let marker = format!("{}", 3_000_000 + std::process::id());
-    run(&room, &format!("setsid sleep {marker} > /dev/null 2>&1 & sleep 0.1"));
+    run(
+        &room,
+        &format!(
+            "setsid sleep {marker} > /dev/null 2>&1 & until pgrep -fx 'sleep {marker}'; do :; done"
+        ),
+    );
     let seen = || {
         std::fs::read_dir("/proc").unwrap().flatten().any(|e| {
             std::fs::read(e.path().join("cmdline")).is_ok_and(|c| {
