@@ -35,9 +35,7 @@ pub(super) fn attempts(
     loop {
         let how = How { branch, layer: &job.layer, serial, read_only: None };
         let mut attempt = attempt(job, protected, how)?;
-        log.append(&mut attempt.log);
-        let last = log.len().checked_sub(1).filter(|i| log[*i].step == step::RESULTS_READ);
-        read.push(last);
+        read.push(append(log, &mut attempt.log));
         let (crashes, tests) = match &attempt.junit {
             Err(_) => match best {
                 Some((kept, _)) => {
@@ -73,6 +71,13 @@ pub(super) fn attempts(
     }
 }
 
+/// Puts a run's log behind those before it. Where its result file is in the whole, if it came to that.
+fn append(log: &mut Vec<LogEntry>, run: &mut Vec<LogEntry>) -> Option<usize> {
+    let read = run.last().is_some_and(|e| e.step == step::RESULTS_READ);
+    log.append(run);
+    log.len().checked_sub(1).filter(|_| read)
+}
+
 /// Of several runs, the log names the branch at the result file that counts alone: whoever reads it takes the last that does.
 fn only(log: &mut [LogEntry], read: &[Option<usize>], kept: usize) {
     for (i, at) in read.iter().enumerate() {
@@ -85,4 +90,28 @@ fn only(log: &mut [LogEntry], read: &[Option<usize>], kept: usize) {
 /// Whether a worker replaced one that died, and so was started after the program under test.
 pub(super) fn has_late_workers(run: &Attempt) -> bool {
     run.evidence.tests.values().any(|t| *t == Told::LateWorker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(step: &str, branch: Option<&str>) -> LogEntry {
+        serde_json::from_value(serde_json::json!({"step": step, "branch": branch})).unwrap()
+    }
+
+    #[test]
+    fn a_run_without_a_log_takes_no_branch_from_the_one_before() {
+        let whole = || vec![entry(step::RUN_TESTS, None), entry(step::RESULTS_READ, Some("b"))];
+        let named = |runs: &mut [Vec<LogEntry>], kept| {
+            let mut log = vec![entry("compile", None)];
+            let read: Vec<_> = runs.iter_mut().map(|run| append(&mut log, run)).collect();
+            only(&mut log, &read, kept);
+            log.iter().map(|e| e.branch.is_some()).collect::<Vec<_>>()
+        };
+        // The second failed before its first step.
+        assert_eq!(named(&mut [whole(), Vec::new()], 0), [false, false, true]);
+        assert_eq!(named(&mut [whole(), whole()], 0), [false, false, true, false, false]);
+        assert_eq!(named(&mut [whole(), whole()], 1), [false, false, false, false, true]);
+    }
 }

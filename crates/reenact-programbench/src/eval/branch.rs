@@ -182,18 +182,21 @@ fn can_be_read(run: &Attempt) -> bool {
 /// Why nothing can be said by what pytest told.
 fn unheard(job: &Job<'_>, branch: &str, run: &Attempt, official: &[TestResult]) -> Option<String> {
     if can_be_read(run) {
-        return Some("pytest cannot keep its key from the program under test: the image's Python has no ctypes, and its user may not change its group".to_owned());
+        return Some("pytest cannot keep its key from the program under test: the image's Python has no ctypes, and its user may not change its group (or fs.suid_dumpable is 1)".to_owned());
     }
-    let told = &run.evidence;
-    // Only if pytest ended as it should: a program that breaks a run off could call itself a later pytest.
-    if told.later == 0 || !matches!(told.status, Some(0 | 1)) {
+    told_later(&run.evidence, &job.instance.branch(branch)?.tests, official)
+}
+
+/// Why what a later pytest would have told is missing. Anybody can call himself one, and so it excuses nothing where pytest
+/// was broken off or its words were spoilt: what is not told then has not passed.
+fn told_later(told: &Evidence, listed: &[String], official: &[TestResult]) -> Option<String> {
+    if told.later == 0 || told.foreign > 0 || !matches!(told.status, Some(0 | 1)) {
         return None;
     }
-    let listed = &job.instance.branch(branch)?.tests;
     let passed = |name: &str| official.iter().any(|t| t.name == name && t.status == Status::Passed);
     let missing = listed.iter().filter(|t| !told.tests.contains_key(*t) && passed(t)).count();
     (missing > 0).then(|| {
-        format!("run.sh starts pytest again after tests have run, and only the first can be believed: {missing} listed tests that passed by results.xml were not told")
+        format!("run.sh starts pytest again after tests were collected or run, and only the first can be believed: {missing} listed tests that passed by results.xml were not told")
     })
 }
 
@@ -225,4 +228,27 @@ fn strict_run(job: &Job<'_>, protected: &Protected, how: How<'_>) -> Result<Atte
         return attempt(job, protected, How { serial: true, ..how });
     }
     Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_later_pytest_excuses_what_was_not_told() {
+        let listed = ["a".to_owned()];
+        let passed = serde_json::json!([{"name": "a", "status": "passed", "extra": {}}]);
+        let official: Vec<TestResult> = serde_json::from_value(passed).unwrap();
+        let told = Evidence { later: 1, status: Some(0), ..Evidence::default() };
+        let why = |told: &Evidence| told_later(told, &listed, &official);
+        assert!(why(&told).unwrap().contains("1 listed tests"));
+        for broken in [
+            Evidence { later: 0, ..told.clone() },
+            Evidence { foreign: 1, ..told.clone() },
+            Evidence { status: Some(2), ..told.clone() },
+            Evidence { status: None, ..told.clone() },
+        ] {
+            assert_eq!(why(&broken), None, "{broken:?}");
+        }
+    }
 }

@@ -56,7 +56,7 @@ pub struct Evidence {
     /// With this exit status.
     #[serde(default)]
     pub status: Option<i64>,
-    /// Processes of pytest that came after one which had run tests, and so had no key.
+    /// Processes of pytest that came after one which had collected or run tests, and so had no key.
     #[serde(default)]
     pub later: u32,
     /// When it began: nanoseconds since 1970, by the clock that files have their times from.
@@ -98,7 +98,7 @@ enum Message {
     Bye {
         status: i64,
     },
-    /// The process ends, and has run no test.
+    /// The process ends, and has loaded nothing of the suite: no test was collected.
     Untested {},
 }
 
@@ -190,6 +190,8 @@ fn listen(mut socket: UnixStream, key: [u8; 32], over: &AtomicBool) -> Evidence 
 struct LineReader {
     key: Vec<u8>,
     keys: u32,
+    /// Nobody gets another key: pytest has been at the suite.
+    closed: bool,
     reply: Option<Reply>,
     line: Vec<u8>,
     too_long: bool,
@@ -202,6 +204,7 @@ impl LineReader {
         Self {
             key: key.to_vec(),
             keys: 1,
+            closed: false,
             reply: None,
             line: Vec::new(),
             too_long: false,
@@ -233,9 +236,11 @@ impl LineReader {
     /// One line: `<mac> <number> <json>`. False if it is not the plugin's.
     fn message(&mut self, line: &[u8]) -> bool {
         if line == LATER {
-            // Anybody can say it; see what it is used for.
-            self.evidence.later = self.evidence.later.saturating_add(1);
-            return true;
+            // Anybody can say it, but a pytest has no reason to while it could still have a key.
+            if self.closed {
+                self.evidence.later = self.evidence.later.saturating_add(1);
+            }
+            return self.closed;
         }
         let Some(space) = line.iter().position(|b| *b == b' ') else { return false };
         let (mac, body) = (&line[..space], &line[space + 1..]);
@@ -252,14 +257,13 @@ impl LineReader {
         true
     }
 
-    /// Another key, if no test was run: then the program under test is not there yet.
+    /// Another key, if no test was collected: modules that are loaded can start the program under test, which could take the
+    /// shell's descriptor then, and read a key that comes later.
     fn next_process(&mut self) {
-        let key = random_key().ok().filter(|_| self.evidence.tests.is_empty() && self.keys < KEYS);
-        let Some(key) = key else { return };
+        let untouched = !self.closed && self.evidence.tests.is_empty() && self.keys < KEYS;
+        let Some(key) = random_key().ok().filter(|_| untouched) else { return };
         (self.key, self.next) = (key.to_vec(), 0);
         self.keys += 1;
-        (self.evidence.ended, self.evidence.status) = (false, None);
-        self.evidence.not_collected.clear();
         self.reply = Some(Reply::Key(key));
     }
 
@@ -269,7 +273,7 @@ impl LineReader {
             Message::Hello { pytest, python, hidden, began } => {
                 evidence.hidden = hidden && (evidence.hidden || !evidence.begun);
                 evidence.begun = true;
-                // What changed since the first: a module that was collected may have run the program already.
+                // What changed since the first.
                 evidence.began.get_or_insert(began);
                 evidence.versions = Some((pytest, python));
             }
@@ -280,9 +284,9 @@ impl LineReader {
             }
             Message::Bye { status } => {
                 (evidence.ended, evidence.status) = (true, Some(status));
-                if !evidence.tests.is_empty() {
-                    self.reply = Some(Reply::NoMore);
-                }
+                // A session that ends has collected; others, as for `--version`, have none.
+                self.closed = true;
+                self.reply = Some(Reply::NoMore);
             }
             Message::Untested {} => self.next_process(),
             Message::Collect { name } => {
@@ -415,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_process_has_a_key_if_no_test_was_run() {
+    fn the_next_process_has_a_key_if_no_test_was_collected() {
         let hello = |hidden: bool, began: u64| {
             format!(
                 r#"{{"event":"hello","pytest":"7","python":"3","hidden":{hidden},"began":{began}}}"#
@@ -423,7 +427,7 @@ mod tests {
         };
         let (bye, untested) = (r#"{"event":"bye","status":0}"#, r#"{"event":"untested"}"#);
         let mut reader = LineReader::new(KEY);
-        reader.take(&[line(0, &hello(true, 5)), line(1, bye), line(2, untested)].concat());
+        reader.take(&[line(0, &hello(true, 5)), line(1, untested)].concat());
         let Some(Reply::Key(key)) = reader.reply.take() else { panic!("no key") };
         // The old key is worth nothing now.
         reader.take(&test(3, "a", "passed"));
@@ -437,6 +441,13 @@ mod tests {
         reader.take(&[line_with(&key, 3, bye), b"\nlater\n".to_vec()].concat());
         assert_eq!(reader.reply.take(), Some(Reply::NoMore));
         assert_eq!((reader.evidence.later, reader.evidence.status), (1, Some(0)));
+        // After a session nobody does, even one without tests (`--collect-only`): it may have started the program.
+        let mut reader = LineReader::new(KEY);
+        reader.take(&[line(0, &hello(true, 5)), b"\nlater\n".to_vec(), line(1, bye)].concat());
+        assert_eq!(reader.reply.take(), Some(Reply::NoMore));
+        assert_eq!((reader.evidence.later, reader.evidence.foreign), (0, 1), "none before its end");
+        reader.take(&[line(2, untested), b"\nlater\n".to_vec()].concat());
+        assert_eq!((reader.reply.take(), reader.evidence.later), (None, 1));
         // One process that can be looked into is enough.
         let mut reader = LineReader::new(KEY);
         reader.take(&[line(0, &hello(false, 5)), line(1, untested)].concat());

@@ -346,6 +346,7 @@ impl<'a> Work<'a> {
             image: base.id.clone(),
             executable: built.executable.clone(),
             settings: reenact_model::Digest::of(settings.as_bytes()).to_string(),
+            isolation: built.isolation.clone(),
         }
     }
 

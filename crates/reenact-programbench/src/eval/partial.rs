@@ -1,11 +1,12 @@
 //! Finished branches of an evaluation that has not finished: `<run>/.reenact/<id>.branches.jsonl`, one `write` a line. A line
-//! without its newline never happened; lines of another submission, image, build or policy do not count.
+//! without its newline never happened; lines of another submission, image, build, policy or isolation do not count.
 
 use super::branch::BranchResult;
 use super::error::EvalError;
 use reenact_bundle::fsx::fs_error;
 use reenact_bundle::lock::{FileLock, LockError};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ pub(super) struct Key {
     pub executable: String,
     /// The harness, the policy, and the list of tests.
     pub settings: String,
+    /// The layers and limits in force: the result says once for all branches what they were.
+    pub isolation: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,6 +107,7 @@ mod tests {
             image: "i".into(),
             executable: executable.into(),
             settings: String::new(),
+            isolation: BTreeMap::from([("memory".into(), "cgroup".into())]),
         }
     }
 
@@ -131,6 +135,8 @@ mod tests {
             again.add(&result("c")).unwrap();
             assert_eq!(Partial::open(dir.path(), "t", key("e")).unwrap().1.len(), done.len() + 1);
             assert!(Partial::open(dir.path(), "t", key("other")).unwrap().1.is_empty());
+            let without = Key { isolation: BTreeMap::new(), ..key("e") };
+            assert!(Partial::open(dir.path(), "t", without).unwrap().1.is_empty());
         }
         partial.finish();
         assert!(Partial::open(dir.path(), "t", key("e")).unwrap().1.is_empty());

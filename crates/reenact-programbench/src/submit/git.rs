@@ -32,7 +32,8 @@ struct Reference {
 /// Fetches the tree that `file` names and packs it as a submission, at most `limit` bytes of it.
 ///
 /// # Errors
-/// [`SubmitError::Fetch`] if it cannot be fetched, [`SubmitError::File`] if what it names is not allowed.
+/// [`SubmitError::Fetch`] if there is no such tree to be had, [`SubmitError::Unreachable`] if it cannot be told now,
+/// [`SubmitError::File`] if what it names is not allowed.
 pub(super) fn pack(file: &Path, to: &Path, limit: u64) -> Result<(), SubmitError> {
     let text = plain_text(file, SMALL_MAX)?;
     let reference: Reference = serde_yaml_ng::from_str(&text)
@@ -56,6 +57,16 @@ fn clone(reference: &Reference, file: &Path, to: &Path, limit: u64) -> Result<()
     {
         return Err(SubmitError::file(file, "names a ref that is no branch and no tag"));
     }
+    match watched(command(&url, &reference.r#ref, to), to, limit) {
+        Ok(Ended::Whole) => Ok(()),
+        Ok(Ended::TooLarge) => Err(fail(format!("is larger than {limit} bytes once it is cloned"))),
+        Ok(Ended::Refused(why)) => Err(fail(why)),
+        Ok(Ended::Failed(why)) => Err(SubmitError::Unreachable { url, what: why }),
+        Err(e) => Err(SubmitError::Unreachable { url, what: e.to_string() }),
+    }
+}
+
+fn command(url: &str, revision: &str, to: &Path) -> HostCommand {
     let to = to.display().to_string();
     let args = [
         "-c",
@@ -67,7 +78,7 @@ fn clone(reference: &Reference, file: &Path, to: &Path, limit: u64) -> Result<()
         "--depth",
         "1",
     ];
-    let more = ["--no-recurse-submodules", "--branch", &reference.r#ref, "--", &url, &to];
+    let more = ["--no-recurse-submodules", "--branch", revision, "--", url, &to];
     let mut git = HostCommand::new("git", args.iter().chain(&more).copied());
     git.timeout = Duration::from_secs(600);
     for (name, value) in [
@@ -76,15 +87,12 @@ fn clone(reference: &Reference, file: &Path, to: &Path, limit: u64) -> Result<()
         ("GIT_CONFIG_NOSYSTEM", "1"),
         ("GIT_CONFIG_GLOBAL", "/dev/null"),
         ("GIT_ASKPASS", "true"),
+        // What it says is read.
+        ("LC_ALL", "C"),
     ] {
         git.env.insert(name.to_owned(), value.to_owned());
     }
-    match watched(git, Path::new(&to), limit) {
-        Ok(Ended::Whole) => Ok(()),
-        Ok(Ended::TooLarge) => Err(fail(format!("is larger than {limit} bytes once it is cloned"))),
-        Ok(Ended::Failed(why)) => Err(SubmitError::Unreachable { url, what: why }),
-        Err(e) => Err(SubmitError::Unreachable { url, what: e.to_string() }),
-    }
+    git
 }
 
 /// How a clone ended.
@@ -92,7 +100,29 @@ fn clone(reference: &Reference, file: &Path, to: &Path, limit: u64) -> Result<()
 enum Ended {
     Whole,
     TooLarge,
+    /// The server was asked, and has none or gives none: the submission's affair.
+    Refused(String),
+    /// Whatever else, which may go another time.
     Failed(String),
+}
+
+/// Whether git says that the server gave an answer, and which: neither addresses nor refs have blanks, and what the server
+/// prints itself stands behind `remote:`.
+fn is_refusal(stderr: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines().filter_map(|l| l.strip_prefix("fatal: ")).any(|line| {
+        let status = line
+            .split_once("The requested URL returned error: ")
+            .and_then(|(_, code)| code.get(..3).and_then(|c| c.parse::<u16>().ok()));
+        (line.starts_with("Remote branch ") && line.contains(" not found in upstream "))
+            || (line.starts_with("repository ") && line.ends_with(" not found"))
+            || line.ends_with(" not valid: is this a git repository?")
+            || line.starts_with("Authentication failed for ")
+            || line.starts_with("could not read Username for ")
+            || line.starts_with("could not read Password for ")
+            // As for other downloads.
+            || status.is_some_and(|s| matches!(s, 400..=407 | 409..=428 | 430..=499))
+    })
 }
 
 /// Runs a command that fills `tree`, which git has no limit for, until it is done or the tree is larger than `limit`.
@@ -118,7 +148,10 @@ fn watched(mut git: HostCommand, tree: &Path, limit: u64) -> Result<Ended, Sandb
         _ if stop.load(Ordering::SeqCst) || size_over(tree, limit) => Ended::TooLarge,
         (true, _) => Ended::Whole,
         (false, true) => Ended::Failed("the clone took too long".to_owned()),
-        (false, false) => Ended::Failed(format!("cannot be cloned: {}", output.last_line())),
+        (false, false) => {
+            let why = format!("cannot be cloned: {}", output.last_line());
+            if is_refusal(&output.stderr) { Ended::Refused(why) } else { Ended::Failed(why) }
+        }
     })
 }
 
@@ -234,6 +267,61 @@ mod tests {
         std::fs::remove_dir_all(&tree).unwrap();
         assert_eq!(run("true", 1 << 20), Ended::Whole);
         assert!(matches!(run("echo no >&2; false", 1 << 20), Ended::Failed(e) if e.contains("no")));
+    }
+
+    #[test]
+    fn what_a_server_refuses_is_told_from_one_that_is_not_there() {
+        for line in [
+            "Remote branch none not found in upstream origin",
+            "repository 'http://h/x/' not found",
+            "Authentication failed for 'http://h/x/'",
+            "could not read Username for 'https://h': terminal prompts disabled",
+            "unable to access 'http://h/x/': The requested URL returned error: 403",
+            "http://h/x/info/refs not valid: is this a git repository?",
+        ] {
+            assert!(is_refusal(format!("warning: x\nfatal: {line}\n").as_bytes()), "{line}");
+            assert!(!is_refusal(format!("remote: fatal: {line}\n").as_bytes()), "{line}");
+        }
+        for line in [
+            "unable to access 'http://h/x/': Failed to connect to h port 80: Connection refused",
+            "unable to access 'http://h/x/': The requested URL returned error: 503",
+            "unable to access 'http://h/x/': The requested URL returned error: 429",
+            "unable to access 'http://h/x/': Could not resolve host: h",
+            "early EOF",
+            "write error: No space left on device",
+        ] {
+            assert!(!is_refusal(format!("fatal: {line}\n").as_bytes()), "{line}");
+        }
+    }
+
+    /// With git itself, and a server with one answer.
+    #[test]
+    fn git_says_what_is_read() {
+        use std::io::Read as _;
+        let dir = tempfile::tempdir().unwrap();
+        for (status, refused) in
+            [("404 x", true), ("401 x", true), ("403 x", true), ("503 x", false)]
+        {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let challenge = "WWW-Authenticate: Basic realm=\"x\"\r\n";
+            let reply = format!(
+                "HTTP/1.1 {status}\r\n{challenge}Content-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            // It ends with the tests.
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let mut stream = stream.unwrap();
+                    let _request = stream.read(&mut [0; 4096]);
+                    let _sent = stream.write_all(reply.as_bytes());
+                }
+            });
+            let to = dir.path().join(status);
+            let mut git = command(&format!("http://{address}/x"), "main", &to);
+            git.env.insert("no_proxy".to_owned(), "127.0.0.1".to_owned());
+            let ended = watched(git, &to, 1 << 20).unwrap();
+            assert_eq!(matches!(ended, Ended::Refused(_)), refused, "{status}: {ended:?}");
+        }
     }
 
     #[test]

@@ -85,7 +85,11 @@ def _hide():
     except Exception:
         pass
     try:
-        # Python without ctypes: the kernel does the same where a process changes its group (commit_creds), also for a moment.
+        # Python without ctypes: the kernel does the same where a process changes its group (commit_creds), also for a moment,
+        # unless it is set to leave such processes open.
+        with open("/proc/sys/fs/suid_dumpable") as setting:
+            if setting.read().strip() not in ("0", "2"):
+                return False
         group = os.getegid()
         os.setegid(group + 1)
         os.setegid(group)
@@ -103,7 +107,7 @@ class _Channel:
 
         self._digest, self._dumps = hmac.digest, json.dumps
         self._sock, self._key, self._sequence = sock, key, 0
-        self._tested, self._process = False, os.getpid()
+        self._touched, self._process = False, os.getpid()
         atexit.register(self._pass_on)
         self.say(event="hello", pytest=pytest.__version__, python=sys.version.split()[0], hidden=hidden, began=began)
 
@@ -119,14 +123,13 @@ class _Channel:
         except OSError:
             self._sock = None
 
-
-    def tests(self):
-        """A test begins: from now on the program under test may be there, and listen."""
-        self._tested = True
+    def suite(self):
+        """Modules of the suite are loaded: from now on the program under test may be there, and listen."""
+        self._touched = True
 
     def _pass_on(self):
-        """A process that ran no test (`--version`, `--collect-only`) asks for a key for the next one."""
-        if not self._tested and os.getpid() == self._process:
+        """A process that loaded nothing of the suite (`--version`, `--help`) asks for a key for the next one."""
+        if not self._touched and os.getpid() == self._process:
             self.say(event="untested")
 
 
@@ -152,7 +155,7 @@ def _take_channel():
         while len(key) < _KEY_BYTES:
             part = sock.recv(_KEY_BYTES - len(key))
             if not part:
-                # Another pytest has run tests: nobody is given a key any more.
+                # Another pytest has collected tests: nobody is given a key any more.
                 sock.sendall(b"\nlater\n")
                 return None
             key += part
@@ -289,12 +292,13 @@ class _Witness:
         if self._begun:
             self._late.add(id(node))
 
-    def pytest_runtest_logstart(self, nodeid):
-        self._channel.tests()
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self):
+        self._channel.suite()
 
     def pytest_runtest_logreport(self, report):
         self._begun = True
-        self._channel.tests()
+        self._channel.suite()
         node = getattr(report, "node", None)
         key = (report.nodeid, id(node))
         if report.outcome == "rerun":
@@ -376,6 +380,12 @@ def pytest_addoption(parser, pluginmanager):
     group.addoption("--rerun-show-tracebacks", dest="rerun_show_tracebacks", action="store_true")
     for name in ("reruns", "reruns_delay", "reruns_delay_backoff_factor"):
         parser.addini(name, "see --" + name.replace("_", "-"))
+
+
+def pytest_plugin_registered(plugin):
+    # It is the suite's, and loaded for `--version`, too.
+    if _channel is not None and os.path.basename(str(getattr(plugin, "__file__", ""))) == "conftest.py":
+        _channel.suite()
 
 
 @pytest.hookimpl(tryfirst=True)
