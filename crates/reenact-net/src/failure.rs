@@ -18,9 +18,14 @@ pub fn is_certificate_error(error: &Error) -> bool {
 pub fn is_nobody_there(error: &Error) -> bool {
     match error {
         Error::HostNotFound | Error::ConnectionFailed => true,
-        Error::Io(e) => e.kind() == ErrorKind::ConnectionRefused,
+        Error::Io(e) => e.kind() == ErrorKind::ConnectionRefused || is_unknown_name(&e.to_string()),
         _ => false,
     }
+}
+
+/// The resolver's answer has no kind of its own in `std`; that it cannot be asked at the moment is something else.
+fn is_unknown_name(text: &str) -> bool {
+    text.starts_with("failed to lookup address information") && !text.contains("Temporary failure")
 }
 
 #[cfg(test)]
@@ -34,5 +39,15 @@ mod tests {
         let agent: ureq::Agent = crate::config(true, None).build().into();
         let error = agent.get(format!("http://127.0.0.1:{port}/")).call().unwrap_err();
         assert!(is_nobody_there(&error) && !is_certificate_error(&error), "{error:?}");
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_from_a_resolver_that_is_away() {
+        let told = |why: &str| {
+            let text = format!("failed to lookup address information: {why}");
+            is_nobody_there(&Error::Io(std::io::Error::other(text)))
+        };
+        assert!(told("Name or service not known"));
+        assert!(!told("Temporary failure in name resolution"));
     }
 }

@@ -139,7 +139,7 @@ fn say(text: &str) {
 
 /// One line on standard error, harmless on a terminal: names and messages of containers are in it.
 fn say_error(text: &str) {
-    let line = plain(text.trim_end()).replace('\n', " ");
+    let line = plain(text.trim_end()).replace('\n', "; ");
     let _said = writeln!(std::io::stderr(), "error: {line}");
 }
 

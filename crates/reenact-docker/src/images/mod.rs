@@ -78,7 +78,7 @@ pub fn rmi(words: &[String], settings: &Settings) -> Result<i32, DockerError> {
                 if !(p.on("force") && matches!(e, ImageError::NotFound { .. })) {
                     code = 1;
                 }
-                let what = missing(name, e).to_string().replace('\n', " ");
+                let what = missing(name, e).to_string().replace('\n', "; ");
                 say_error(&format!("error: {what}"));
             }
         }
