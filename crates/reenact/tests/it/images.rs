@@ -198,12 +198,14 @@ fn umoci_layout(dir: &Path) {
         r#"
         umoci init --layout layout && umoci new --image layout:v1
         umoci unpack --image layout:v1 bundle
+        # umoci describes a directory anew only if its time, in whole seconds, is another.
+        changed() { find . -type d -newermt "$1-06-01" -exec touch -d "$2-01-01 00:00:00" {} +; cd ../..; }
         cp -a root/. bundle/rootfs/ && umoci repack --refresh-bundle --image layout:v1 bundle
         cd bundle/rootfs
         rm -r deep home/user; rm bin usr/bin/same; mkdir bin; echo new > bin/new; mkdir deep; echo again > deep/file
-        rm fifo; echo file > fifo; cd ../..; umoci repack --refresh-bundle --image layout:v1 bundle
+        rm fifo; echo file > fifo; changed 2020 2021; umoci repack --refresh-bundle --image layout:v1 bundle
         cd bundle/rootfs; rm -r deep/file bin; echo x > bin; rm -r usr; chmod 711 sticky
-        cd ../..; umoci repack --refresh-bundle --image layout:v1 bundle
+        changed 2021 2022; umoci repack --refresh-bundle --image layout:v1 bundle
         umoci config --image layout:v1 --config.env A=b --config.workingdir /w --config.cmd sh
         rm -r bundle; umoci unpack --image layout:v1 bundle
         "#,
