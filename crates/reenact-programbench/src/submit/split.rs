@@ -73,16 +73,16 @@ pub(super) fn split(mut eval: Value) -> Option<(Value, Value)> {
     Some((eval, heavy))
 }
 
+/// What a heavy part tells of failing tests, by name.
+fn failures(heavy: &Value) -> HashMap<&str, &Value> {
+    let told = heavy.get("failures").and_then(Value::as_dict).unwrap_or_default();
+    told.iter().map(|(name, extra)| (name.as_str(), extra)).collect()
+}
+
 /// The whole document, of a light one and its own heavy part.
 fn unite(mut light: Value, heavy: &Value) -> Value {
     light.set("log", heavy.get("log").cloned().unwrap_or(Value::List(Vec::new())));
-    let failures: HashMap<&str, &Value> = heavy
-        .get("failures")
-        .and_then(Value::as_dict)
-        .unwrap_or_default()
-        .iter()
-        .map(|(name, extra)| (name.as_str(), extra))
-        .collect();
+    let failures = failures(heavy);
     let own: HashMap<i128, &Value> = heavy
         .get(REPEATED)
         .and_then(Value::as_list)
@@ -148,13 +148,7 @@ pub(super) fn without_log(eval: &Value) -> HashSet<String> {
 
 /// Puts texts of failures back into results of these branches.
 fn carry(eval: &mut Value, heavy: &Value, branches: &HashSet<String>) {
-    let failures: HashMap<&str, &Value> = heavy
-        .get("failures")
-        .and_then(Value::as_dict)
-        .unwrap_or_default()
-        .iter()
-        .map(|(name, extra)| (name.as_str(), extra))
-        .collect();
+    let failures = failures(heavy);
     // By name: places have changed since.
     let own: HashMap<(&str, i128), &Value> = heavy
         .get(REPEATED)
